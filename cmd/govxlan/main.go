@@ -1,0 +1,89 @@
+// Command govxlan is a VXLAN tunnel endpoint in user space, and the tools to
+// look into one.
+package main
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"os"
+
+	"github.com/spf13/cobra"
+)
+
+// Exit statuses, the same for every command.
+const (
+	exitFailure = 1
+	exitUsage   = 2
+)
+
+// usageError marks a mistake in the command line, as against a failure of what
+// it asked for. It ends the program with exitUsage.
+type usageError struct{ error }
+
+func (e usageError) Unwrap() error { return e.error }
+
+func usagef(format string, args ...any) error {
+	return usageError{fmt.Errorf(format, args...)}
+}
+
+// main1 runs one command line and returns its exit status, so that tests can
+// call it without a process of its own.
+func main1(args []string, stdin io.Reader, stdout, stderr io.Writer) int {
+	root := newRootCommand()
+	root.SetArgs(args)
+	root.SetIn(stdin)
+	root.SetOut(stdout)
+	root.SetErr(stderr)
+	err := root.Execute()
+	if err == nil {
+		return 0
+	}
+	fmt.Fprintf(stderr, "govxlan: %v\n", err)
+	var usage usageError
+	if errors.As(err, &usage) {
+		return exitUsage
+	}
+	return exitFailure
+}
+
+func main() {
+	os.Exit(main1(os.Args[1:], os.Stdin, os.Stdout, os.Stderr))
+}
+
+func newRootCommand() *cobra.Command {
+	root := &cobra.Command{
+		Use:   "govxlan",
+		Short: "One Ethernet across hosts: a VXLAN endpoint in user space",
+		Long: `govxlan joins containers, virtual machines and hosts to one Ethernet over any
+IP network (VXLAN, RFC 7348). It speaks to the Linux kernel's vxlan device and
+to every other VXLAN endpoint, and needs no kernel module.
+
+On two hosts, 192.168.52.203 and 192.168.52.204:
+
+  govxlan up --vni 4097 --peer 192.168.52.204 --addr 10.0.1.100/24
+  govxlan up --vni 4097 --peer 192.168.52.203 --addr 10.0.1.103/24`,
+		SilenceErrors: true,
+		SilenceUsage:  true,
+		Args:          cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			return cmd.Help()
+		},
+	}
+	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
+		return usagef("%w (see 'govxlan %s --help')", err, cmd.Name())
+	})
+	root.AddCommand(commands()...)
+	// Wrong arguments are wrong usage, as wrong flags are.
+	for _, c := range root.Commands() {
+		if check := c.Args; check != nil {
+			c.Args = func(cmd *cobra.Command, args []string) error {
+				if err := check(cmd, args); err != nil {
+					return usageError{err}
+				}
+				return nil
+			}
+		}
+	}
+	return root
+}
