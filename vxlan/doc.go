@@ -1,0 +1,2 @@
+// Package vxlan reads and writes VXLAN packets (RFC 7348).
+package vxlan
