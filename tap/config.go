@@ -1,0 +1,41 @@
+package tap
+
+import (
+	"errors"
+	"net"
+	"net/netip"
+)
+
+// Errors of Open, wrapped with the device's name and the cause.
+var (
+	// ErrNoTUN: /dev/net/tun is missing or does not work.
+	ErrNoTUN = errors.New("this system has no TUN/TAP driver")
+	// ErrPermission: creating a TAP wants CAP_NET_ADMIN.
+	ErrPermission = errors.New("not permitted")
+	// ErrExists: a device of that name is there already.
+	ErrExists = errors.New("a device of that name exists")
+	// ErrNoBridge: Config.Bridge does not exist or is no bridge.
+	ErrNoBridge = errors.New("no such bridge")
+)
+
+// Config describes a TAP device to create. Only Name is needed.
+type Config struct {
+	// Name of the device, at most 15 bytes.
+	Name string
+	// Netns is the network namespace that the device lives in: a path, or a
+	// name under /run/netns. Empty: the caller's. Optional.
+	Netns string
+	// MTU in bytes. 0 leaves the kernel's 1500.
+	MTU int
+	// MAC of the device. nil leaves the kernel's random one.
+	MAC net.HardwareAddr
+	// Addrs are put on the device. Optional.
+	Addrs []netip.Prefix
+	// Bridge makes the device a port of this bridge. Optional.
+	Bridge string
+	// Queues is how many readers there are: 0 = 1.
+	Queues int
+	// Offload are the features wanted; those that the kernel refuses are left
+	// out. 0 = none: a plain device, opened through songgao/water.
+	Offload Features
+}

@@ -1,0 +1,311 @@
+package tap
+
+import (
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"sync"
+	"sync/atomic"
+	"syscall"
+
+	"github.com/govxlan/govxlan/internal/namespace"
+	"github.com/songgao/water"
+	"github.com/vishvananda/netlink"
+	"golang.org/x/sys/unix"
+)
+
+// maxGSOBytes is the largest superframe that we let the stack build: one that
+// fits, with the headers of all its segments, into one or two sendmsg calls.
+const maxGSOBytes = 65536
+
+// linuxDevice is a TAP of this host.
+type linuxDevice struct {
+	name     string
+	mtu      int
+	mac      net.HardwareAddr
+	features Features
+	header   int // length of the virtio-net header: HeaderLen or 0
+	queues   []*queue
+	writers  atomic.Uint32
+
+	closeOnce sync.Once
+	closeErr  error
+}
+
+// queue is one descriptor of the device.
+type queue struct {
+	file interface{ Close() error }
+	raw  syscall.RawConn
+}
+
+var _ Device = (*linuxDevice)(nil)
+
+// Open creates a TAP device, configures it and sets it up. The device
+// disappears with Close, or with the process, however that ends. On failure
+// nothing is left behind. Errors are wrapped with the name of the device; see
+// the package's Err variables.
+func Open(cfg Config) (Device, error) {
+	if cfg.Name == "" || len(cfg.Name) >= unix.IFNAMSIZ {
+		return nil, fmt.Errorf("tap %q: a device name has 1 to %d bytes", cfg.Name, unix.IFNAMSIZ-1)
+	}
+	if cfg.Queues < 1 {
+		cfg.Queues = 1
+	}
+	var d *linuxDevice
+	err := namespace.Do(cfg.Netns, func() error {
+		var err error
+		d, err = open(cfg)
+		return err
+	})
+	if err != nil {
+		return nil, fmt.Errorf("tap %s: %w", cfg.Name, err)
+	}
+	return d, nil
+}
+
+// open does the work of Open inside the right namespace.
+func open(cfg Config) (_ *linuxDevice, err error) {
+	links, err := netlink.NewHandle(unix.NETLINK_ROUTE)
+	if err != nil {
+		return nil, fmt.Errorf("netlink: %w", err)
+	}
+	defer links.Close()
+	// TUNSETIFF would attach to a device that is there already, and Close
+	// would then take somebody else's away.
+	if _, err := links.LinkByName(cfg.Name); err == nil {
+		return nil, ErrExists
+	}
+
+	d := &linuxDevice{name: cfg.Name, features: cfg.Offload & AllFeatures}
+	defer func() {
+		if err != nil {
+			d.Close()
+		}
+	}()
+	if d.features != 0 {
+		d.features |= VnetHeader
+		d.header = HeaderLen
+	}
+	for len(d.queues) < cfg.Queues {
+		if d.features != 0 {
+			err = d.openQueue(cfg.Queues > 1)
+		} else {
+			err = d.openPlainQueue(cfg.Queues > 1)
+		}
+		if err != nil {
+			return nil, err
+		}
+	}
+	if err := d.configure(links, cfg); err != nil {
+		return nil, err
+	}
+	return d, nil
+}
+
+// openQueue opens one descriptor with a virtio-net header in front of each
+// frame. songgao/water cannot: it does not know IFF_VNET_HDR.
+func (d *linuxDevice) openQueue(multi bool) error {
+	fd, err := unix.Open("/dev/net/tun", unix.O_RDWR|unix.O_NONBLOCK|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return openError(err)
+	}
+	req, err := unix.NewIfreq(d.name)
+	if err != nil {
+		unix.Close(fd)
+		return err
+	}
+	flags := uint16(unix.IFF_TAP | unix.IFF_NO_PI | unix.IFF_VNET_HDR)
+	if multi {
+		flags |= unix.IFF_MULTI_QUEUE
+	}
+	req.SetUint16(flags)
+	if err := unix.IoctlIfreq(fd, unix.TUNSETIFF, req); err != nil {
+		unix.Close(fd)
+		return attachError(err)
+	}
+	// The features are the device's, not the descriptor's, but only a
+	// descriptor can set them, and the first one finds out which there are.
+	if len(d.queues) == 0 {
+		d.features = setOffload(fd, d.features)
+	}
+	// After TUNSETIFF: before it, the poller would see only an error.
+	file := os.NewFile(uintptr(fd), "/dev/net/tun")
+	raw, err := file.SyscallConn()
+	if err != nil {
+		file.Close()
+		return err
+	}
+	d.queues = append(d.queues, &queue{file: file, raw: raw})
+	return nil
+}
+
+// openPlainQueue opens one descriptor without any offload.
+func (d *linuxDevice) openPlainQueue(multi bool) error {
+	ifc, err := water.New(water.Config{
+		DeviceType:             water.TAP,
+		PlatformSpecificParams: water.PlatformSpecificParams{Name: d.name, MultiQueue: multi},
+	})
+	if err != nil {
+		var errno syscall.Errno
+		var path *os.PathError
+		if errors.As(err, &path) && errors.As(err, &errno) {
+			return openError(errno)
+		}
+		if errors.As(err, &errno) {
+			return attachError(errno)
+		}
+		return fmt.Errorf("open: %w", err)
+	}
+	file, ok := ifc.ReadWriteCloser.(*os.File)
+	if !ok {
+		ifc.Close()
+		return fmt.Errorf("open: songgao/water returned a %T, not a file", ifc.ReadWriteCloser)
+	}
+	raw, err := file.SyscallConn()
+	if err != nil {
+		file.Close()
+		return err
+	}
+	// water leaves the descriptor open across exec.
+	if err := raw.Control(func(fd uintptr) { unix.CloseOnExec(int(fd)) }); err != nil {
+		file.Close()
+		return err
+	}
+	d.queues = append(d.queues, &queue{file: file, raw: raw})
+	return nil
+}
+
+// openError explains why /dev/net/tun could not be opened.
+func openError(err error) error {
+	switch {
+	case errors.Is(err, unix.ENOENT), errors.Is(err, unix.ENODEV), errors.Is(err, unix.ENXIO):
+		return fmt.Errorf("open /dev/net/tun: %w (load it with 'modprobe tun', or give the container --device /dev/net/tun)", ErrNoTUN)
+	case errors.Is(err, unix.EACCES), errors.Is(err, unix.EPERM):
+		return fmt.Errorf("open /dev/net/tun: %w (run as root, or with CAP_NET_ADMIN)", ErrPermission)
+	}
+	return fmt.Errorf("open /dev/net/tun: %w", err)
+}
+
+// attachError explains why TUNSETIFF failed.
+func attachError(err error) error {
+	switch {
+	case errors.Is(err, unix.EPERM), errors.Is(err, unix.EACCES):
+		return fmt.Errorf("create: %w (run as root, or with CAP_NET_ADMIN)", ErrPermission)
+	case errors.Is(err, unix.EBUSY), errors.Is(err, unix.EINVAL):
+		return fmt.Errorf("create: %w or its name is not allowed (%v)", ErrExists, err)
+	}
+	return fmt.Errorf("create: %w", err)
+}
+
+// setOffload tells the stack which work it may leave to us, asking for less
+// until the kernel agrees, and returns what is in force.
+func setOffload(fd int, want Features) Features {
+	const tunUSO4, tunUSO6 = 0x20, 0x40
+	// USO for IPv4 and IPv6 is only to be had together.
+	for _, try := range []Features{AllFeatures, AllFeatures &^ USO, VnetHeader | Checksum | TSO4, VnetHeader | Checksum} {
+		try &= want
+		if try&Checksum == 0 {
+			break
+		}
+		flags := unix.TUN_F_CSUM
+		if try&TSO4 != 0 {
+			flags |= unix.TUN_F_TSO4 | unix.TUN_F_TSO_ECN
+		}
+		if try&TSO6 != 0 {
+			flags |= unix.TUN_F_TSO6 | unix.TUN_F_TSO_ECN
+		}
+		if try&USO != 0 {
+			flags |= tunUSO4 | tunUSO6
+		}
+		if unix.IoctlSetInt(fd, unix.TUNSETOFFLOAD, flags) == nil {
+			return try
+		}
+	}
+	return VnetHeader
+}
+
+// configure gives the device what cfg asks for and sets it up.
+func (d *linuxDevice) configure(links *netlink.Handle, cfg Config) error {
+	link, err := links.LinkByName(d.name)
+	if err != nil {
+		return fmt.Errorf("find: %w", err)
+	}
+	if cfg.MAC != nil {
+		if err := links.LinkSetHardwareAddr(link, cfg.MAC); err != nil {
+			return fmt.Errorf("set MAC %v: %w", cfg.MAC, err)
+		}
+	}
+	if cfg.MTU != 0 {
+		if err := links.LinkSetMTU(link, cfg.MTU); err != nil {
+			return fmt.Errorf("set MTU %d: %w (an Ethernet device takes 68 to 65521)", cfg.MTU, err)
+		}
+	}
+	if d.features&(TSO4|TSO6|USO) != 0 {
+		// Kernels with BIG TCP would otherwise be free to build more than
+		// MaxFrame.
+		if err := links.LinkSetGSOMaxSize(link, maxGSOBytes); err != nil && !errors.Is(err, unix.EINVAL) && !errors.Is(err, unix.EOPNOTSUPP) {
+			return fmt.Errorf("set gso_max_size: %w", err)
+		}
+	}
+	for _, a := range cfg.Addrs {
+		addr := &netlink.Addr{IPNet: &net.IPNet{
+			IP:   a.Addr().AsSlice(),
+			Mask: net.CIDRMask(a.Bits(), a.Addr().BitLen()),
+		}}
+		if err := links.AddrAdd(link, addr); err != nil {
+			return fmt.Errorf("add address %v: %w", a, err)
+		}
+	}
+	if cfg.Bridge != "" {
+		bridge, err := links.LinkByName(cfg.Bridge)
+		if err != nil {
+			return fmt.Errorf("bridge %s: %w (make it with 'ip link add %s type bridge')", cfg.Bridge, ErrNoBridge, cfg.Bridge)
+		}
+		if bridge.Type() != "bridge" {
+			return fmt.Errorf("bridge %s: %w: it is a %s device", cfg.Bridge, ErrNoBridge, bridge.Type())
+		}
+		if err := links.LinkSetMaster(link, bridge); err != nil {
+			return fmt.Errorf("join bridge %s: %w", cfg.Bridge, err)
+		}
+	}
+	if err := links.LinkSetUp(link); err != nil {
+		return fmt.Errorf("set up: %w", err)
+	}
+	link, err = links.LinkByName(d.name)
+	if err != nil {
+		return fmt.Errorf("read back: %w", err)
+	}
+	d.mtu = link.Attrs().MTU
+	d.mac = link.Attrs().HardwareAddr
+	return nil
+}
+
+func (d *linuxDevice) Name() string          { return d.name }
+func (d *linuxDevice) MTU() int              { return d.mtu }
+func (d *linuxDevice) MAC() net.HardwareAddr { return d.mac }
+func (d *linuxDevice) Features() Features    { return d.features }
+
+func (d *linuxDevice) Readers() []Reader {
+	readers := make([]Reader, len(d.queues))
+	for i, q := range d.queues {
+		readers[i] = newReader(q, d.header)
+	}
+	return readers
+}
+
+func (d *linuxDevice) NewWriter() Writer {
+	i := int(d.writers.Add(1)-1) % len(d.queues)
+	return newWriter(d.queues[i], d.features, d.header)
+}
+
+func (d *linuxDevice) Close() error {
+	d.closeOnce.Do(func() {
+		for _, q := range d.queues {
+			if err := q.file.Close(); err != nil && d.closeErr == nil {
+				d.closeErr = fmt.Errorf("tap %s: close: %w", d.name, err)
+			}
+		}
+	})
+	return d.closeErr
+}

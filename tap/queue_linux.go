@@ -1,0 +1,172 @@
+package tap
+
+import (
+	"net"
+	"os"
+	"runtime"
+	"unsafe"
+
+	"golang.org/x/sys/unix"
+)
+
+// reader implements Reader on one descriptor.
+type reader struct {
+	q      *queue
+	header int
+
+	// State of the Read in progress, kept here because the closure that the
+	// poller calls is made once: a closure a call would be an allocation.
+	fill  func(fd uintptr) bool
+	batch *Batch
+	errno unix.Errno
+}
+
+func newReader(q *queue, header int) *reader {
+	r := &reader{q: q, header: header}
+	r.fill = r.drain
+	return r
+}
+
+func (r *reader) Read(b *Batch) error {
+	b.reset()
+	r.batch, r.errno = b, 0
+	err := r.q.raw.Read(r.fill)
+	r.batch = nil
+	if err != nil {
+		// The descriptor was closed; os.File does not say net.ErrClosed.
+		return net.ErrClosed
+	}
+	if r.errno != 0 && len(b.Frames) == 0 {
+		return os.NewSyscallError("read tap", r.errno)
+	}
+	return nil
+}
+
+// drain reads until the device runs dry or the batch is full. It returns false
+// to be called again when the device has something.
+//
+// RawSyscall, not Syscall: the descriptor is non-blocking, and telling Go's
+// scheduler about a system call of 1 us costs more than the call
+// (docs/performance.md).
+func (r *reader) drain(fd uintptr) bool {
+	b := r.batch
+	b.acquire()
+	for {
+		room := b.room(r.header)
+		if room == nil {
+			return true
+		}
+		n, _, errno := unix.RawSyscall(unix.SYS_READ, fd, uintptr(unsafe.Pointer(unsafe.SliceData(room))), uintptr(len(room)))
+		switch {
+		case errno == 0:
+			if int(n) >= r.header+14 {
+				b.add(r.header, int(n))
+			}
+		case errno == unix.EINTR:
+		case errno == unix.EAGAIN:
+			if len(b.Frames) > 0 {
+				return true
+			}
+			b.release()
+			return false
+		default:
+			// EBADFD: the device was deleted under us.
+			r.errno = errno
+			return true
+		}
+	}
+}
+
+// writer implements Writer on one descriptor.
+type writer struct {
+	q        *queue
+	features Features
+	header   int
+
+	head [HeaderLen]byte
+	iov  []unix.Iovec
+
+	put    func(fd uintptr) bool
+	frames []Vector
+	done   int
+	err    error
+}
+
+func newWriter(q *queue, features Features, header int) *writer {
+	w := &writer{q: q, features: features, header: header}
+	w.put = w.writeAll
+	return w
+}
+
+func (w *writer) Write(frames []Vector) (int, error) {
+	w.frames, w.done, w.err = frames, 0, nil
+	err := w.q.raw.Write(w.put)
+	w.frames = nil
+	if err != nil {
+		return w.done, net.ErrClosed
+	}
+	return w.done, w.err
+}
+
+// writeAll never waits: a TAP has no queue towards the host that could fill.
+func (w *writer) writeAll(fd uintptr) bool {
+	for w.done < len(w.frames) {
+		v := &w.frames[w.done]
+		var err error
+		if w.features.lacks(&v.Header) {
+			err = w.writePlain(fd, v)
+		} else {
+			err = w.writev(fd, v)
+		}
+		if err != nil {
+			w.err = err
+			return true
+		}
+		w.done++
+	}
+	return true
+}
+
+// writev hands over one frame as it is.
+func (w *writer) writev(fd uintptr, v *Vector) error {
+	w.iov = w.iov[:0]
+	if w.header != 0 {
+		v.Header.put(w.head[:])
+		w.iov = appendIovec(w.iov, w.head[:])
+	}
+	for _, p := range v.Parts {
+		w.iov = appendIovec(w.iov, p)
+	}
+	for {
+		_, _, errno := unix.RawSyscall(unix.SYS_WRITEV, fd, uintptr(unsafe.Pointer(unsafe.SliceData(w.iov))), uintptr(len(w.iov)))
+		runtime.KeepAlive(v.Parts)
+		switch errno {
+		case 0:
+			return nil
+		case unix.EINTR:
+		default:
+			// Bare, for a device that is down answers EIO to every frame:
+			// no allocation for each.
+			return errno
+		}
+	}
+}
+
+// writePlain hands over a frame that wants a feature which the device lacks.
+func (w *writer) writePlain(fd uintptr, v *Vector) error {
+	p := plains.Get().(*plain)
+	defer plains.Put(p)
+	return p.each(v, func(f []byte) error {
+		one := Vector{Parts: [][]byte{f}}
+		return w.writev(fd, &one)
+	})
+}
+
+func appendIovec(iov []unix.Iovec, b []byte) []unix.Iovec {
+	if len(b) == 0 {
+		return iov
+	}
+	v := unix.Iovec{Base: unsafe.SliceData(b)}
+	v.SetLen(len(b))
+	return append(iov, v)
+}

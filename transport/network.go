@@ -1,0 +1,199 @@
+package transport
+
+import (
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"net"
+	"net/netip"
+	"sync"
+)
+
+// networkQueue bounds the datagrams that wait at one Conn of a Network; more
+// are lost, as in a full socket buffer.
+const networkQueue = 8192
+
+// NetworkConfig says how bad a Network is. The zero value loses nothing.
+type NetworkConfig struct {
+	// Loss, Duplicate and Reorder are probabilities from 0 to 1 for each
+	// datagram. One that is reordered arrives behind the next to the same VTEP.
+	Loss, Duplicate, Reorder float64
+	// Corrupt is the probability that one bit of a datagram is flipped, as a
+	// link without checksums would.
+	Corrupt float64
+	// Seed makes a run repeatable.
+	Seed uint64
+	// MTU is the longest datagram (UDP payload) in bytes that is carried;
+	// sending a longer one fails with ErrTooLong. 0 = no limit.
+	MTU int
+}
+
+// Network is an underlay in memory that joins Conns of the same process: for
+// tests, examples and simulations. It builds on every system.
+type Network struct {
+	mu     sync.Mutex
+	config NetworkConfig
+	rand   *rand.Rand
+	conns  map[netip.AddrPort]*networkConn
+}
+
+// ErrTooLong: a datagram is longer than the Network's MTU.
+var ErrTooLong = errors.New("datagram is longer than the underlay's MTU")
+
+// NewNetwork returns a network without any VTEP.
+func NewNetwork(cfg NetworkConfig) *Network {
+	return &Network{
+		config: cfg,
+		rand:   rand.New(rand.NewPCG(cfg.Seed, 1)),
+		conns:  make(map[netip.AddrPort]*networkConn),
+	}
+}
+
+// SetConfig changes how bad the network is, for what is sent from now on. The
+// Seed has no effect any more.
+func (n *Network) SetConfig(cfg NetworkConfig) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.config = cfg
+}
+
+// Listen returns a Conn at the address, or ErrPortInUse.
+func (n *Network) Listen(at netip.AddrPort) (Conn, error) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if _, ok := n.conns[at]; ok {
+		return nil, fmt.Errorf("listen on %v: %w", at, ErrPortInUse)
+	}
+	c := &networkConn{
+		network: n, local: at,
+		queue:  make(chan parcel, networkQueue),
+		closed: make(chan struct{}),
+	}
+	n.conns[at] = c
+	return c, nil
+}
+
+// parcel is one datagram under way.
+type parcel struct {
+	from netip.AddrPort
+	tos  uint8
+	b    []byte
+}
+
+// carry delivers one datagram, or does to it what the config says.
+func (n *Network) carry(from, to netip.AddrPort, tos uint8, b []byte) error {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if n.config.MTU > 0 && len(b) > n.config.MTU {
+		return ErrTooLong
+	}
+	dst, ok := n.conns[to]
+	if !ok || n.chance(n.config.Loss) {
+		return nil // nobody there, or lost: UDP does not tell
+	}
+	p := parcel{from: from, tos: tos, b: append([]byte(nil), b...)}
+	if n.chance(n.config.Corrupt) {
+		bit := n.rand.IntN(len(p.b) * 8)
+		p.b[bit/8] ^= 1 << (bit % 8)
+	}
+	if dst.late == nil && n.chance(n.config.Reorder) {
+		dst.late = &p
+		return nil
+	}
+	copies := 1
+	if n.chance(n.config.Duplicate) {
+		copies = 2
+	}
+	for range copies {
+		// Each copy has its own bytes: the receiver may write to them.
+		dst.push(parcel{from: p.from, tos: p.tos, b: append([]byte(nil), p.b...)})
+	}
+	if dst.late != nil {
+		dst.push(*dst.late)
+		dst.late = nil
+	}
+	return nil
+}
+
+func (n *Network) chance(p float64) bool { return p > 0 && n.rand.Float64() < p }
+
+// networkConn is a Conn of a Network.
+type networkConn struct {
+	network *Network
+	local   netip.AddrPort
+	queue   chan parcel
+	late    *parcel // guarded by network.mu
+	once    sync.Once
+	closed  chan struct{}
+}
+
+var _ Conn = (*networkConn)(nil)
+
+// push hands a datagram over, or loses it when nobody receives.
+func (c *networkConn) push(p parcel) {
+	select {
+	case c.queue <- p:
+	default:
+	}
+}
+
+func (c *networkConn) Locals() []netip.AddrPort { return []netip.AddrPort{c.local} }
+func (c *networkConn) Limits() Limits           { return Limits{Segments: MaxSegments} }
+func (c *networkConn) Receivers() []Receiver    { return []Receiver{(*networkReceiver)(c)} }
+func (c *networkConn) NewSender() Sender        { return (*networkSender)(c) }
+
+func (c *networkConn) Close() error {
+	c.once.Do(func() {
+		c.network.mu.Lock()
+		delete(c.network.conns, c.local)
+		c.network.mu.Unlock()
+		close(c.closed)
+	})
+	return nil
+}
+
+type networkSender networkConn
+
+func (s *networkSender) Send(trains []Train) (int, error) {
+	for i := range trains {
+		select {
+		case <-s.closed:
+			return i, net.ErrClosed
+		default:
+		}
+		t := &trains[i]
+		for d := range t.Len() {
+			if err := s.network.carry(s.local, t.Addr, t.TOS, t.Datagram(d)); err != nil {
+				return i, err
+			}
+		}
+	}
+	return len(trains), nil
+}
+
+type networkReceiver networkConn
+
+func (r *networkReceiver) Recv(trains []Train) (int, error) {
+	if len(trains) == 0 {
+		return 0, nil
+	}
+	var p parcel
+	select {
+	case p = <-r.queue:
+	case <-r.closed:
+		return 0, net.ErrClosed
+	}
+	n := 0
+	for {
+		trains[n] = Train{Buf: p.b, Addr: p.from, TOS: p.tos}
+		n++
+		if n == len(trains) {
+			return n, nil
+		}
+		select {
+		case p = <-r.queue:
+		default:
+			return n, nil
+		}
+	}
+}

@@ -1,0 +1,215 @@
+package transport
+
+import (
+	"net"
+	"runtime"
+	"unsafe"
+
+	"golang.org/x/sys/unix"
+)
+
+// sendMessages is how many messages one sendmmsg carries.
+const sendMessages = 64
+
+// mmsghdr is struct mmsghdr; on 64-bit systems Go pads it as C does.
+type mmsghdr struct {
+	hdr unix.Msghdr
+	n   uint32
+}
+
+// sendControl has room for UDP_SEGMENT and IP_TOS or IPV6_TCLASS.
+type sendControl [64]byte
+
+// udpSender implements Sender over the sockets of a udpConn.
+type udpSender struct {
+	c *udpConn
+
+	msgs    [sendMessages]mmsghdr
+	iov     [sendMessages]unix.Iovec
+	addrs   [sendMessages]rawAddr
+	control [sendMessages]sendControl
+
+	// State of the system call in progress, for a closure made once.
+	call        func(fd uintptr) bool
+	first, last int // messages [first:last] are to be sent
+	errno       unix.Errno
+}
+
+func newUDPSender(c *udpConn) *udpSender {
+	s := &udpSender{c: c}
+	s.call = s.sendmmsg
+	return s
+}
+
+func (s *udpSender) Send(trains []Train) (int, error) {
+	done := 0
+	for done < len(trains) {
+		n, err := s.sendSome(trains[done:])
+		done += n
+		if err != nil {
+			return done, err
+		}
+	}
+	return done, nil
+}
+
+// sendSome sends the longest run of trains that goes through one socket with
+// one system call, at least one train.
+func (s *udpSender) sendSome(trains []Train) (int, error) {
+	sock := s.socket(&trains[0])
+	if sock == nil {
+		return 0, ErrNoFamily
+	}
+	segments := int(s.c.segments.Load())
+	if trains[0].Len() > 1 && segments == 1 {
+		return s.sendSingly(&trains[0], sock)
+	}
+	n := 0
+	for n < len(trains) && n < sendMessages {
+		t := &trains[n]
+		if t.Len() > segments {
+			if n > 0 {
+				break
+			}
+			return s.sendPieces(t, sock, segments)
+		}
+		if n > 0 && s.socket(t) != sock {
+			break
+		}
+		stride := 0
+		if t.Len() > 1 {
+			stride = t.Stride
+		}
+		s.message(n, t, t.Buf, stride)
+		n++
+	}
+	sent, err := s.flush(sock, n)
+	if err == unix.EIO && trains[sent].Len() > 1 {
+		// The device cannot complete checksums for UDP_SEGMENT
+		// (net/ipv4/udp.c): do without from now on.
+		s.c.segments.Store(1)
+		_, err = s.sendSingly(&trains[sent], sock)
+		if err == nil {
+			sent++
+		}
+	}
+	if err == unix.EINVAL && trains[sent].Len() > oldMaxSegments && segments > oldMaxSegments {
+		s.c.segments.Store(oldMaxSegments)
+		_, err = s.sendPieces(&trains[sent], sock, oldMaxSegments)
+		if err == nil {
+			sent++
+		}
+	}
+	runtime.KeepAlive(trains)
+	return sent, err
+}
+
+// sendPieces sends a train that is longer than one system call takes.
+func (s *udpSender) sendPieces(t *Train, sock *socket, segments int) (int, error) {
+	for rest := t.Buf; len(rest) > 0; {
+		piece := rest[:min(len(rest), segments*t.Stride)]
+		s.message(0, t, piece, t.Stride)
+		if _, err := s.flush(sock, 1); err != nil {
+			return 0, err
+		}
+		rest = rest[len(piece):]
+	}
+	return 1, nil
+}
+
+// sendSingly sends a train datagram by datagram, for a kernel without
+// UDP_SEGMENT.
+func (s *udpSender) sendSingly(t *Train, sock *socket) (int, error) {
+	for i := 0; i < t.Len(); {
+		n := 0
+		for ; n < sendMessages && i < t.Len(); n, i = n+1, i+1 {
+			s.message(n, t, t.Datagram(i), 0)
+		}
+		if _, err := s.flush(sock, n); err != nil {
+			return 0, err
+		}
+	}
+	return 1, nil
+}
+
+// socket returns the one whose port stands for the train's flow.
+func (s *udpSender) socket(t *Train) *socket {
+	set := s.c.senders[family(t.Addr.Addr())]
+	if len(set) == 0 {
+		return nil
+	}
+	// The high half times the count: no division, and no bits shared with
+	// tables that use the low half.
+	return set[uint64(t.Hash)*uint64(len(set))>>32]
+}
+
+// message fills the i-th message.
+func (s *udpSender) message(i int, t *Train, b []byte, stride int) {
+	s.iov[i].Base = unsafe.SliceData(b)
+	s.iov[i].SetLen(len(b))
+	h := &s.msgs[i].hdr
+	h.Name = (*byte)(unsafe.Pointer(&s.addrs[i]))
+	h.Namelen = putAddr(&s.addrs[i], t.Addr)
+	h.Iov = &s.iov[i]
+	h.SetIovlen(1)
+	oob := s.control[i][:]
+	used := 0
+	if stride > 0 && stride < len(b) {
+		used = putSegment(oob, uint16(stride))
+	}
+	if t.TOS != 0 {
+		used += putTOS(oob[used:], t)
+	}
+	h.Control = nil
+	if used > 0 {
+		h.Control = unsafe.SliceData(oob)
+	}
+	h.SetControllen(used)
+}
+
+// putTOS writes the control message that sets the outer TOS of one send.
+func putTOS(oob []byte, t *Train) int {
+	h := (*unix.Cmsghdr)(unsafe.Pointer(unsafe.SliceData(oob)))
+	h.Level, h.Type = unix.IPPROTO_IP, unix.IP_TOS
+	if t.Addr.Addr().Is6() && !t.Addr.Addr().Is4In6() {
+		h.Level, h.Type = unix.IPPROTO_IPV6, unix.IPV6_TCLASS
+	}
+	h.SetLen(unix.CmsgLen(4))
+	*(*int32)(unsafe.Pointer(&oob[unix.CmsgLen(0)])) = int32(t.TOS)
+	return unix.CmsgSpace(4)
+}
+
+// flush sends the first n messages and returns how many were.
+func (s *udpSender) flush(sock *socket, n int) (int, error) {
+	s.first, s.last, s.errno = 0, n, 0
+	if err := sock.raw.Write(s.call); err != nil {
+		return s.first, net.ErrClosed
+	}
+	if s.errno != 0 {
+		return s.first, s.errno
+	}
+	return s.first, nil
+}
+
+// sendmmsg is called by the poller with the descriptor; false waits for room.
+func (s *udpSender) sendmmsg(fd uintptr) bool {
+	retried := false
+	for s.first < s.last {
+		n, _, errno := unix.RawSyscall6(unix.SYS_SENDMMSG, fd, uintptr(unsafe.Pointer(&s.msgs[s.first])),
+			uintptr(s.last-s.first), unix.MSG_DONTWAIT|unix.MSG_NOSIGNAL, 0, 0)
+		switch {
+		case errno == 0:
+			s.first += int(n)
+		case errno == unix.EINTR:
+		case errno == unix.EAGAIN:
+			return false
+		case errno == unix.ECONNREFUSED && !retried:
+			// The ICMP answer to an earlier datagram; this one was not tried.
+			retried = true
+		default:
+			s.errno = errno
+			return true
+		}
+	}
+	return true
+}

@@ -1,0 +1,326 @@
+package transport
+
+import (
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"net/netip"
+	"os"
+	"sync"
+	"sync/atomic"
+	"syscall"
+
+	"github.com/govxlan/govxlan/internal/namespace"
+	"golang.org/x/sys/unix"
+)
+
+const (
+	// recvBuffer and sendBuffer are asked for; the kernel may give less.
+	// 4 MB hold some 60 superframes, or 2 ms of 64-byte datagrams at 1 Mpps.
+	recvBuffer = 4 << 20
+	sendBuffer = 4 << 20
+)
+
+// udpConn is the Conn of ListenUDP.
+type udpConn struct {
+	locals    []netip.AddrPort
+	receivers []*socket
+	senders   [2][]*socket // IPv4, IPv6: by flow hash
+	all       []*socket
+
+	// segments is Limits.Segments; it sinks to 1 when the kernel refuses
+	// UDP_SEGMENT at run time.
+	segments atomic.Int32
+	gro      bool
+
+	closeOnce sync.Once
+}
+
+// socket is one non-blocking UDP socket.
+type socket struct {
+	file *os.File
+	raw  syscall.RawConn
+	port uint16
+	v6   bool
+}
+
+var _ Conn = (*udpConn)(nil)
+
+// ListenUDP opens the sockets of a VTEP: one (or UDPConfig.Receivers) on each
+// local address to receive from, and a set of sending ones whose ports stand
+// for inner flows. On failure nothing stays open.
+func ListenUDP(cfg UDPConfig) (Conn, error) {
+	if cfg.Port == 0 {
+		cfg.Port = 4789
+	}
+	if cfg.SourcePortLo == 0 && cfg.SourcePortHi == 0 {
+		cfg.SourcePortLo, cfg.SourcePortHi = 49152, 65535
+	}
+	if cfg.SourcePortLo > cfg.SourcePortHi {
+		return nil, fmt.Errorf("source ports %d-%d: the first is larger than the last", cfg.SourcePortLo, cfg.SourcePortHi)
+	}
+	if cfg.Receivers < 1 {
+		cfg.Receivers = 1
+	}
+	if cfg.TTL == 0 {
+		cfg.TTL = 64
+	}
+	if len(cfg.Local) == 0 {
+		return nil, errors.New("no local address given")
+	}
+	c := &udpConn{}
+	err := namespace.Do(cfg.Netns, func() error {
+		seen := [2]bool{}
+		for _, local := range cfg.Local {
+			local = local.Unmap()
+			if f := family(local); seen[f] {
+				return fmt.Errorf("two local addresses of one family: %v", cfg.Local)
+			} else {
+				seen[f] = true
+			}
+			if err := c.listen(&cfg, local); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		c.Close()
+		return nil, err
+	}
+	return c, nil
+}
+
+// family is the index of an address's family in udpConn.senders.
+func family(a netip.Addr) int {
+	if a.Is4() || a.Is4In6() {
+		return 0
+	}
+	return 1
+}
+
+// listen opens the sockets of one local address.
+func (c *udpConn) listen(cfg *UDPConfig, local netip.Addr) error {
+	at := netip.AddrPortFrom(local, cfg.Port)
+	if cfg.Receivers > 1 {
+		// SO_REUSEPORT would let us in beside a stranger who has set it too,
+		// and each would get a part of the datagrams. Without it, bind tells.
+		probe, err := c.open(cfg, at, false)
+		if err != nil {
+			return err
+		}
+		probe.file.Close()
+	}
+	for range cfg.Receivers {
+		s, err := c.open(cfg, at, cfg.Receivers > 1)
+		if err != nil {
+			return err
+		}
+		c.all = append(c.all, s)
+		c.receivers = append(c.receivers, s)
+		if err := c.prepareReceiver(cfg, s); err != nil {
+			return fmt.Errorf("listen on %v: %w", at, err)
+		}
+	}
+	c.locals = append(c.locals, at)
+	return c.openSenders(cfg, local)
+}
+
+// openSenders opens the sockets whose ports stand for flows. They are spread
+// over the range at random, so that two VTEPs behind one NAT differ.
+func (c *udpConn) openSenders(cfg *UDPConfig, local netip.Addr) error {
+	f := family(local)
+	size := int(cfg.SourcePortHi) - int(cfg.SourcePortLo) + 1
+	want := min(sourceSockets, size)
+	// Each socket has a stretch of the range of its own, in which it looks
+	// for a free port.
+	for i := range want {
+		first, end := size*i/want, size*(i+1)/want
+		offset := rand.IntN(end - first)
+		for try := range min(end-first, 64) {
+			port := cfg.SourcePortLo + uint16(first+(offset+try)%(end-first))
+			if port == cfg.Port {
+				// The range has our own port in it: send from there.
+				c.senders[f] = append(c.senders[f], c.receivers[len(c.receivers)-1])
+				break
+			}
+			s, err := c.open(cfg, netip.AddrPortFrom(local, port), false)
+			if errors.Is(err, ErrPortInUse) {
+				continue
+			}
+			if err != nil {
+				return err
+			}
+			c.all = append(c.all, s)
+			c.senders[f] = append(c.senders[f], s)
+			if err := refuseAll(s); err != nil {
+				return fmt.Errorf("source port %d: %w", port, err)
+			}
+			break
+		}
+	}
+	if len(c.senders[f]) == 0 {
+		return fmt.Errorf("source ports %d-%d on %v: %w", cfg.SourcePortLo, cfg.SourcePortHi, local, ErrNoSourcePort)
+	}
+	return nil
+}
+
+// open opens and binds one socket with what all of ours have in common.
+func (c *udpConn) open(cfg *UDPConfig, at netip.AddrPort, reuse bool) (_ *socket, err error) {
+	domain, level := unix.AF_INET, unix.IPPROTO_IP
+	v6 := at.Addr().Is6()
+	if v6 {
+		domain, level = unix.AF_INET6, unix.IPPROTO_IPV6
+	}
+	fd, err := unix.Socket(domain, unix.SOCK_DGRAM|unix.SOCK_NONBLOCK|unix.SOCK_CLOEXEC, unix.IPPROTO_UDP)
+	if err != nil {
+		return nil, os.NewSyscallError("socket", err)
+	}
+	defer func() {
+		if err != nil {
+			unix.Close(fd)
+		}
+	}()
+
+	// PMTUDISC_INTERFACE: the device's MTU is the limit, DF is clear, nothing
+	// is fragmented here, and forged ICMP cannot lower it. PMTUDISC_PROBE: the
+	// same with DF set.
+	discover := unix.IP_PMTUDISC_INTERFACE
+	if cfg.DontFragment {
+		discover = unix.IP_PMTUDISC_PROBE
+	}
+	type option struct {
+		level, name, value int
+		what               string
+	}
+	options := []option{
+		{unix.IPPROTO_IP, unix.IP_MTU_DISCOVER, discover, "IP_MTU_DISCOVER"},
+		{unix.IPPROTO_IP, unix.IP_TTL, cfg.TTL, "IP_TTL"},
+	}
+	if v6 {
+		options = []option{
+			{level, unix.IPV6_V6ONLY, 1, "IPV6_V6ONLY"},
+			{level, unix.IPV6_MTU_DISCOVER, discover, "IPV6_MTU_DISCOVER"},
+			{level, unix.IPV6_UNICAST_HOPS, cfg.TTL, "IPV6_UNICAST_HOPS"},
+		}
+	}
+	if reuse {
+		options = append(options, option{unix.SOL_SOCKET, unix.SO_REUSEPORT, 1, "SO_REUSEPORT"})
+	}
+	for _, o := range options {
+		if err := unix.SetsockoptInt(fd, o.level, o.name, o.value); err != nil {
+			return nil, os.NewSyscallError("setsockopt "+o.what, err)
+		}
+	}
+	bufferSize(fd, unix.SO_SNDBUFFORCE, unix.SO_SNDBUF, sendBuffer)
+	if cfg.Device != "" {
+		if err := unix.SetsockoptString(fd, unix.SOL_SOCKET, unix.SO_BINDTODEVICE, cfg.Device); err != nil {
+			return nil, fmt.Errorf("bind to device %s: %w", cfg.Device, err)
+		}
+	}
+	var sa unix.Sockaddr
+	if v6 {
+		sa = &unix.SockaddrInet6{Port: int(at.Port()), Addr: at.Addr().As16(), ZoneId: zoneIndex(at.Addr().Zone())}
+	} else {
+		sa = &unix.SockaddrInet4{Port: int(at.Port()), Addr: at.Addr().As4()}
+	}
+	if err := unix.Bind(fd, sa); err != nil {
+		switch {
+		case errors.Is(err, unix.EADDRINUSE):
+			return nil, fmt.Errorf("bind %v: %w", at, ErrPortInUse)
+		case errors.Is(err, unix.EADDRNOTAVAIL):
+			return nil, fmt.Errorf("bind %v: %w", at, ErrNoAddress)
+		}
+		return nil, fmt.Errorf("bind %v: %w", at, err)
+	}
+	file := os.NewFile(uintptr(fd), "udp")
+	raw, err := file.SyscallConn()
+	if err != nil {
+		return nil, err
+	}
+	return &socket{file: file, raw: raw, port: at.Port(), v6: v6}, nil
+}
+
+// prepareReceiver sets what only a receiving socket needs, and finds out what
+// the kernel can do.
+func (c *udpConn) prepareReceiver(cfg *UDPConfig, s *socket) error {
+	var failed error
+	err := s.raw.Control(func(fd uintptr) {
+		bufferSize(int(fd), unix.SO_RCVBUFFORCE, unix.SO_RCVBUF, recvBuffer)
+		level, name := unix.IPPROTO_IP, unix.IP_RECVTOS
+		if s.v6 {
+			level, name = unix.IPPROTO_IPV6, unix.IPV6_RECVTCLASS
+		}
+		if failed = os.NewSyscallError("setsockopt RECVTOS", unix.SetsockoptInt(int(fd), level, name, 1)); failed != nil {
+			return
+		}
+		if !cfg.NoGRO {
+			// Absent before 5.0: then trains are of one datagram.
+			c.gro = unix.SetsockoptInt(int(fd), unix.SOL_UDP, unix.UDP_GRO, 1) == nil
+		}
+		segments := int32(1)
+		if !cfg.NoGSO {
+			segments = probeSegments(int(fd))
+		}
+		c.segments.Store(segments)
+	})
+	if err != nil {
+		return err
+	}
+	return failed
+}
+
+// probeSegments asks how many datagrams one send may carry: 1 where
+// UDP_SEGMENT is not known.
+func probeSegments(fd int) int32 {
+	if _, err := unix.GetsockoptInt(fd, unix.SOL_UDP, unix.UDP_SEGMENT); err != nil {
+		return 1
+	}
+	return probeGSO()
+}
+
+// refuseAll keeps datagrams away from a socket that only sends: whoever
+// answers to a source port instead of ours shall not fill its buffer.
+func refuseAll(s *socket) error {
+	var failed error
+	err := s.raw.Control(func(fd uintptr) {
+		drop := unix.SockFilter{Code: unix.BPF_RET | unix.BPF_K, K: 0}
+		prog := unix.SockFprog{Len: 1, Filter: &drop}
+		failed = os.NewSyscallError("setsockopt SO_ATTACH_FILTER", unix.SetsockoptSockFprog(int(fd), unix.SOL_SOCKET, unix.SO_ATTACH_FILTER, &prog))
+	})
+	if err != nil {
+		return err
+	}
+	return failed
+}
+
+// bufferSize asks for a buffer above the system's limit, then below it.
+func bufferSize(fd, force, plain, bytes int) {
+	if unix.SetsockoptInt(fd, unix.SOL_SOCKET, force, bytes) != nil {
+		// Without CAP_NET_ADMIN the system's limit holds; it is only speed.
+		_ = unix.SetsockoptInt(fd, unix.SOL_SOCKET, plain, bytes)
+	}
+}
+
+func (c *udpConn) Locals() []netip.AddrPort { return c.locals }
+
+func (c *udpConn) Limits() Limits { return Limits{Segments: int(c.segments.Load())} }
+
+func (c *udpConn) Receivers() []Receiver {
+	receivers := make([]Receiver, len(c.receivers))
+	for i, s := range c.receivers {
+		receivers[i] = newUDPReceiver(s)
+	}
+	return receivers
+}
+
+func (c *udpConn) NewSender() Sender { return newUDPSender(c) }
+
+func (c *udpConn) Close() error {
+	c.closeOnce.Do(func() {
+		for _, s := range c.all {
+			s.file.Close()
+		}
+	})
+	return nil
+}
