@@ -62,8 +62,12 @@ func (c *Cmd) Start() error {
 	if c.SysProcAttr == nil {
 		c.SysProcAttr = &syscall.SysProcAttr{}
 	}
-	c.SysProcAttr.Setpgid = true
-	if !c.Outlive {
+	if c.Outlive {
+		// A session of its own as well, so that the end of the terminal is not
+		// its end.
+		c.SysProcAttr.Setsid = true
+	} else {
+		c.SysProcAttr.Setpgid = true
 		c.SysProcAttr.Pdeathsig = unix.SIGKILL
 	}
 	if c.Err == nil && len(c.Env) == 0 {

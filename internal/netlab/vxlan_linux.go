@@ -45,6 +45,11 @@ type VXLANConfig struct {
 	MAC                        string
 	MTU                        int
 	Bridge                     string // the device becomes its port
+
+	// Namespace is where the device lives, and its Bridge, while its socket
+	// stays in the namespace that makes it: what Docker does with its overlay
+	// networks. Nil is that namespace itself.
+	Namespace *Namespace
 }
 
 // DF is what a vxlan device does with the outer don't fragment bit.
@@ -69,16 +74,20 @@ func (ns *Namespace) VXLAN(c VXLANConfig) error {
 	if err != nil {
 		return fmt.Errorf("%s: %w", what, err)
 	}
+	in := ns
+	if c.Namespace != nil {
+		in = c.Namespace
+	}
 	if c.Bridge != "" {
-		if err := ns.AttachToBridge(c.Name, c.Bridge); err != nil {
+		if err := in.AttachToBridge(c.Name, c.Bridge); err != nil {
 			return err
 		}
 	}
-	if err := ns.SetUp(c.Name); err != nil {
+	if err := in.SetUp(c.Name); err != nil {
 		return err
 	}
 	for _, remote := range c.Remotes {
-		if err := ns.AppendFDB(c.Name, zeroMAC, netip.AddrPortFrom(remote, 0)); err != nil {
+		if err := in.AppendFDB(c.Name, zeroMAC, netip.AddrPortFrom(remote, 0)); err != nil {
 			return err
 		}
 	}
@@ -92,6 +101,9 @@ func (ns *Namespace) vxlanRequest(c VXLANConfig) (*nl.NetlinkRequest, error) {
 	req := nl.NewNetlinkRequest(unix.RTM_NEWLINK, unix.NLM_F_CREATE|unix.NLM_F_EXCL|unix.NLM_F_ACK)
 	req.AddData(nl.NewIfInfomsg(unix.AF_UNSPEC))
 	req.AddData(nl.NewRtAttr(unix.IFLA_IFNAME, nl.ZeroTerminated(c.Name)))
+	if c.Namespace != nil {
+		req.AddData(nl.NewRtAttr(unix.IFLA_NET_NS_FD, nl.Uint32Attr(uint32(c.Namespace.file.Fd()))))
+	}
 	if c.MTU != 0 {
 		req.AddData(nl.NewRtAttr(unix.IFLA_MTU, nl.Uint32Attr(uint32(c.MTU))))
 	}

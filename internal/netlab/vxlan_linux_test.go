@@ -215,3 +215,36 @@ func TestBridgeFDB(t *testing.T) {
 		}
 	}
 }
+
+// TestVXLANInOtherNamespace has the devices, and their bridges, in namespaces
+// beside the hosts, which alone know the underlay.
+func TestVXLANInOtherNamespace(t *testing.T) {
+	lab := netlabtest.New(t, "sandbox")
+	a, b := underlay(t, lab)
+	var sandboxes []*netlab.Namespace
+	for i, host := range []*netlab.Namespace{a, b} {
+		local := []string{"192.168.52.203", "192.168.52.204"}
+		sandbox := netlabtest.Namespace(t, lab, fmt.Sprintf("sandbox%d", i))
+		for _, err := range []error{
+			sandbox.Bridge("br0"),
+			host.VXLAN(netlab.VXLANConfig{
+				Name: "vxlan0", VNI: 4097, Local: netip.MustParseAddr(local[i]),
+				Remotes: []netip.Addr{netip.MustParseAddr(local[1-i])}, MTU: 1450,
+				Namespace: sandbox, Bridge: "br0",
+			}),
+			sandbox.AddAddr("br0", fmt.Sprintf("10.0.1.%d/24", i+1)),
+		} {
+			if err != nil {
+				t.Fatal(err)
+			}
+		}
+		if link, err := sandbox.Link("vxlan0"); err != nil || link.Bridge != "br0" || !link.Up {
+			t.Fatalf("%+v, %v", link, err)
+		}
+		if _, err := host.Link("vxlan0"); err == nil {
+			t.Error("the device is in the host's namespace")
+		}
+		sandboxes = append(sandboxes, sandbox)
+	}
+	echo(t, sandboxes[0], sandboxes[1], "10.0.1.2:0")
+}
