@@ -38,7 +38,8 @@ var (
 	// ErrPortRange: a text is not a range of UDP ports, low to high, without 0.
 	ErrPortRange = errors.New("vxlan: not a range of ports such as 49152-65535")
 	// ErrFamily: the outer addresses are missing, or are not both IPv4 or both
-	// IPv6.
+	// IPv6. Of a reader: an IPv6 header carries an IPv4-mapped address
+	// (::ffff:0:0/96), which has no place on a wire.
 	ErrFamily = errors.New("vxlan: outer addresses must both be IPv4 or both be IPv6")
 	// ErrFlowLabel: an IPv6 flow label does not fit 20 bits.
 	ErrFlowLabel = errors.New("vxlan: IPv6 flow label is not in 0-1048575")

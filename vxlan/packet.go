@@ -33,13 +33,12 @@ type Packet struct {
 // [Packet.ChecksumOK].
 //
 // Errors: [ErrShort], [ErrEtherType], [ErrLength], [ErrProtocol], [ErrFragment],
-// those of [Parse], and [ErrHeaderChecksum]. With the last one the packet is
+// [ErrFamily], those of [Parse], and [ErrHeaderChecksum]. With the last one the packet is
 // returned whole, for a decoder to show; with any other it is empty.
-func ParsePacket(pkt []byte) (Packet, error) {
-	var p Packet
-	err := p.parse(pkt)
+func ParsePacket(pkt []byte) (p Packet, err error) {
+	err = p.parse(pkt)
 	if err != nil && err != ErrHeaderChecksum {
-		return Packet{}, err
+		p = Packet{}
 	}
 	return p, err
 }
@@ -133,6 +132,9 @@ func (p *Packet) parseIPv6(ip []byte) error {
 	p.TTL = ip[7]
 	p.Src = netip.AddrFrom16([16]byte(ip[8:24]))
 	p.Dst = netip.AddrFrom16([16]byte(ip[24:40]))
+	if p.Src.Is4In6() || p.Dst.Is4In6() {
+		return ErrFamily
+	}
 	p.addrs = ip[8:40]
 	p.udp = ip[IPv6Len : IPv6Len+length]
 	return nil

@@ -29,10 +29,14 @@ func Sum(b []byte, initial uint64) uint64 {
 	// sum is turned round once at the end: the order of the bytes within a word
 	// does not matter to a one's-complement sum (RFC 1071 section 2(B)), and a
 	// little-endian load is one instruction on every architecture.
-	var s, c uint64
-	for len(b) >= 64 {
-		p := (*[64]byte)(b)
-		s, c = bits.Add64(s, binary.LittleEndian.Uint64(p[0:8]), c)
+	//
+	// The two chains of 64 bytes do not wait for each other, so that a processor
+	// that adds more than one word a cycle can run them side by side. Each chain's
+	// last carry goes into a sum of its own.
+	var s, t, carries, c uint64
+	for len(b) >= 128 {
+		p := (*[128]byte)(b)
+		s, c = bits.Add64(s, binary.LittleEndian.Uint64(p[0:8]), 0)
 		s, c = bits.Add64(s, binary.LittleEndian.Uint64(p[8:16]), c)
 		s, c = bits.Add64(s, binary.LittleEndian.Uint64(p[16:24]), c)
 		s, c = bits.Add64(s, binary.LittleEndian.Uint64(p[24:32]), c)
@@ -40,18 +44,58 @@ func Sum(b []byte, initial uint64) uint64 {
 		s, c = bits.Add64(s, binary.LittleEndian.Uint64(p[40:48]), c)
 		s, c = bits.Add64(s, binary.LittleEndian.Uint64(p[48:56]), c)
 		s, c = bits.Add64(s, binary.LittleEndian.Uint64(p[56:64]), c)
+		carries += c
+		t, c = bits.Add64(t, binary.LittleEndian.Uint64(p[64:72]), 0)
+		t, c = bits.Add64(t, binary.LittleEndian.Uint64(p[72:80]), c)
+		t, c = bits.Add64(t, binary.LittleEndian.Uint64(p[80:88]), c)
+		t, c = bits.Add64(t, binary.LittleEndian.Uint64(p[88:96]), c)
+		t, c = bits.Add64(t, binary.LittleEndian.Uint64(p[96:104]), c)
+		t, c = bits.Add64(t, binary.LittleEndian.Uint64(p[104:112]), c)
+		t, c = bits.Add64(t, binary.LittleEndian.Uint64(p[112:120]), c)
+		t, c = bits.Add64(t, binary.LittleEndian.Uint64(p[120:128]), c)
+		carries += c
+		b = b[128:]
+	}
+	s, c = bits.Add64(s, t, 0)
+	carries += c
+	if len(b) >= 64 {
+		p := (*[64]byte)(b)
+		s, c = bits.Add64(s, binary.LittleEndian.Uint64(p[0:8]), 0)
+		s, c = bits.Add64(s, binary.LittleEndian.Uint64(p[8:16]), c)
+		s, c = bits.Add64(s, binary.LittleEndian.Uint64(p[16:24]), c)
+		s, c = bits.Add64(s, binary.LittleEndian.Uint64(p[24:32]), c)
+		s, c = bits.Add64(s, binary.LittleEndian.Uint64(p[32:40]), c)
+		s, c = bits.Add64(s, binary.LittleEndian.Uint64(p[40:48]), c)
+		s, c = bits.Add64(s, binary.LittleEndian.Uint64(p[48:56]), c)
+		s, c = bits.Add64(s, binary.LittleEndian.Uint64(p[56:64]), c)
+		carries += c
 		b = b[64:]
 	}
-	for len(b) >= 8 {
-		s, c = bits.Add64(s, binary.LittleEndian.Uint64(b), c)
+	for len(b) >= 16 {
+		p := (*[16]byte)(b)
+		s, c = bits.Add64(s, binary.LittleEndian.Uint64(p[0:8]), 0)
+		s, c = bits.Add64(s, binary.LittleEndian.Uint64(p[8:16]), c)
+		carries += c
+		b = b[16:]
+	}
+	if len(b) >= 8 {
+		s, c = bits.Add64(s, binary.LittleEndian.Uint64(b), 0)
+		carries += c
 		b = b[8:]
 	}
-	var tail uint64
-	for i, v := range b {
-		tail |= uint64(v) << (8 * i)
+	// The last pieces are small and go where no carry can leave.
+	if len(b) >= 4 {
+		carries += uint64(binary.LittleEndian.Uint32(b))
+		b = b[4:]
 	}
-	s, c = bits.Add64(s, tail, c)
-	s, c = bits.Add64(s, 0, c)
+	if len(b) >= 2 {
+		carries += uint64(binary.LittleEndian.Uint16(b))
+		b = b[2:]
+	}
+	if len(b) != 0 {
+		carries += uint64(b[0])
+	}
+	s, c = bits.Add64(s, carries, 0)
 	s += c
 	s, c = bits.Add64(bits.ReverseBytes64(s), initial, 0)
 	return s + c
@@ -59,10 +103,10 @@ func Sum(b []byte, initial uint64) uint64 {
 
 // Fold brings a running sum down to 16 bits. It does not complement it.
 func Fold(sum uint64) uint16 {
-	sum = sum>>32 + sum&0xFFFFFFFF
-	sum = sum>>16&0xFFFF + sum&0xFFFF + sum>>32
-	sum = sum>>16 + sum&0xFFFF
-	return uint16(sum>>16 + sum)
+	// A word added to itself with its halves swapped has the end-around sum of
+	// the halves in the upper half.
+	s32 := uint32((sum + bits.RotateLeft64(sum, 32)) >> 32)
+	return uint16((s32 + bits.RotateLeft32(s32, 16)) >> 16)
 }
 
 // Checksum returns the checksum of b on top of a running sum, as a header's
@@ -78,7 +122,11 @@ func Checksum(b []byte, initial uint64) uint16 {
 // 9293 for IPv4, RFC 8200 section 8.1 for IPv6. src and dst are addresses of 4
 // bytes or of 16; length is that of the transport header and its payload.
 func Pseudo(src, dst []byte, proto uint8, length int) uint64 {
-	return Sum(src, Sum(dst, uint64(proto)+uint64(length)))
+	sum := uint64(proto) + uint64(length)
+	if len(src) == 4 && len(dst) == 4 {
+		return sum + uint64(binary.BigEndian.Uint32(src)) + uint64(binary.BigEndian.Uint32(dst))
+	}
+	return Sum(src, Sum(dst, sum))
 }
 
 // Update returns the checksum of a packet of which one 16-bit word changed:
