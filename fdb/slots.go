@@ -1,0 +1,137 @@
+package fdb
+
+import (
+	"crypto/rand"
+	"encoding/binary"
+	"math/bits"
+	"sync/atomic"
+)
+
+// A slot holds one MAC. The key is written once and stays for the life of the
+// array: deleting zeroes the value alone. A reader that has seen its key in a
+// slot can therefore load the value at any later moment and never pair it with
+// another MAC.
+type slot struct {
+	key   atomic.Uint64 // occupied | MAC in the low 48 bits; 0 = never used
+	value atomic.Uint64 // static flag, remote index, time stamp; 0 = no entry
+}
+
+const (
+	occupied = 1 << 48 // makes the key of every MAC, also of all zeros, not 0
+
+	// value: bit 63 static, bits 32-62 index of the remote (from 1 on, so
+	// that a value is never 0), bits 0-31 time stamp in ticks.
+	static    = 1 << 63
+	indexMask = 1<<31 - 1
+
+	minSlots = 16
+)
+
+func index(value uint64) uint32 { return uint32(value>>32) & indexMask }
+
+func pack(index uint32, flags uint64, tick uint32) uint64 {
+	return flags | uint64(index)<<32 | uint64(tick)
+}
+
+// An array is one generation of the table. What readers need to make sense of
+// a slot's value hangs on the same pointer as the slots, so that an index can
+// never be looked up in the remotes of another generation.
+type array struct {
+	slots []slot // a power of two of them
+	shift uint   // home slot = hash >> shift
+	// remotes translates the index in a value; [0] is unused. Elements are
+	// written before the first value that names them is published. When it
+	// is full, a longer copy is published in a new array with the same slots.
+	remotes []*Remote
+}
+
+func newArray(slots, remotes int) *array {
+	return &array{
+		slots:   make([]slot, slots),
+		shift:   uint(64 - bits.TrailingZeros(uint(slots))),
+		remotes: make([]*Remote, remotes),
+	}
+}
+
+// find returns the slot bound to key, nil when there is none. It ends because
+// an array always has unused slots (limit).
+func (a *array) find(hash, key uint64) *slot {
+	mask := uint64(len(a.slots) - 1)
+	for i := hash >> (a.shift & 63); ; i++ {
+		s := &a.slots[i&mask]
+		switch s.key.Load() {
+		case key:
+			return s
+		case 0:
+			return nil
+		}
+	}
+}
+
+// bind returns the slot of key, taking an unused one if there is none yet. The
+// second result is true when it took one. Writers only.
+func (a *array) bind(hash, key uint64) (*slot, bool) {
+	mask := uint64(len(a.slots) - 1)
+	for i := hash >> (a.shift & 63); ; i++ {
+		s := &a.slots[i&mask]
+		switch s.key.Load() {
+		case key:
+			return s, false
+		case 0:
+			s.key.Store(key)
+			return s, true
+		}
+	}
+}
+
+// limit is how many slots of an array may be bound. Linear probing at five
+// eighths costs on average 1.8 slots for a hit and 4.1 for a miss, and four
+// slots share a cache line.
+func limit(slots int) int { return slots / 8 * 5 }
+
+// slotsFor returns the size of array for live entries and one more. An eighth
+// is left for growth, so that the cost of a rebuild is spread over many
+// insertions also when most bound slots were dead.
+func slotsFor(live int) int {
+	slots := minSlots
+	for limit(slots) < live+1+live/8 {
+		slots *= 2
+	}
+	return slots
+}
+
+// keyOf returns the key of a MAC. Keys sort as the MACs do.
+func keyOf(mac MAC) uint64 {
+	return occupied |
+		uint64(binary.BigEndian.Uint32(mac[0:4]))<<16 |
+		uint64(binary.BigEndian.Uint16(mac[4:6]))
+}
+
+func macOf(key uint64) (mac MAC) {
+	binary.BigEndian.PutUint32(mac[0:4], uint32(key>>16))
+	binary.BigEndian.PutUint16(mac[4:6], uint16(key))
+	return mac
+}
+
+// A seed makes the hash of one table. It is secret: source MACs are chosen by
+// whoever sends, and with a known hash a few thousand of them could be chosen
+// to share one home slot.
+type seed [3]uint64
+
+func newSeed() (s seed) {
+	var b [24]byte
+	rand.Read(b[:]) // never fails: it ends the program instead
+	for i := range s {
+		s[i] = binary.LittleEndian.Uint64(b[8*i:]) | 1
+	}
+	return s
+}
+
+// hash spreads a key over 64 bits, of which the top ones choose the home slot.
+// Both halves of the first product are needed: the top bits of one
+// multiplication alone send MACs counted up from a base, the usual case, to
+// home slots in regular steps, on which linear probing piles up.
+func (s *seed) hash(key uint64) uint64 {
+	hi, lo := bits.Mul64(key^s[0], s[1])
+	return (hi ^ lo) * s[2]
+}

@@ -1,0 +1,116 @@
+package fdb
+
+import "time"
+
+// SetAgeing changes how long learned entries live without a frame from their
+// MAC: 0 means DefaultAgeing, negative for ever. It holds from the next Age on,
+// also for entries that are there already.
+func (t *Table) SetAgeing(ageing time.Duration) { t.ageing.Store(ticks(ageing)) }
+
+// Ageing returns the ageing time in use, rounded up to 100 ms; negative when
+// entries live for ever.
+func (t *Table) Ageing() time.Duration {
+	n := t.ageing.Load()
+	if n < 0 {
+		return -1
+	}
+	return time.Duration(n) * tick
+}
+
+// sweepChunk is how many slots Age looks at before it lets other writers in.
+const sweepChunk = 1 << 14
+
+// Age removes the learned entries whose MAC has not been heard for longer than
+// the ageing time, and returns how many they were. now is as in Learn. An entry
+// is never removed before its time is over, and by a sweep that comes 200 ms
+// or more after that for certain.
+//
+// The table does not sweep itself: call Age every 10 s at least, as the Linux
+// kernel does. Lookup uses an entry until then.
+func (t *Table) Age(now time.Duration) (removed int) {
+	ageing := t.ageing.Load()
+	if ageing < 0 {
+		return 0
+	}
+	stamp := stampOf(now)
+	expired := func(v uint64) bool {
+		return v&static == 0 && age(stamp, uint32(v)) > ageing
+	}
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	for from := 0; ; from += sweepChunk {
+		slots := t.current.Load().slots
+		if from >= len(slots) {
+			break
+		}
+		removed += t.sweep(from, min(from+sweepChunk, len(slots)), expired)
+		// Frames with new source MACs need not wait for the whole table.
+		t.mu.Unlock()
+		t.mu.Lock()
+		if now := t.current.Load().slots; &now[0] != &slots[0] {
+			from = -sweepChunk // rebuilt: what was seen lies elsewhere
+		}
+	}
+	t.shrink()
+	return removed
+}
+
+// FlushScope says what Flush removes.
+type FlushScope uint8
+
+const (
+	// FlushLearned removes learned entries, as when the link goes down.
+	FlushLearned FlushScope = iota
+	// FlushAll removes learned and static entries, groups too. The flood
+	// list stays.
+	FlushAll
+)
+
+// Flush removes all entries of a scope and returns how many they were.
+func (t *Table) Flush(scope FlushScope) (removed int) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if scope == FlushAll {
+		removed = t.flushGroups()
+	}
+	return removed + t.sweepAll(func(v uint64) bool {
+		return v&static == 0 || scope == FlushAll
+	})
+}
+
+// DelRemote removes the learned entries that point to a remote, as when a peer
+// is taken out, and returns how many they were. Static entries and the flood
+// list stay.
+func (t *Table) DelRemote(r Remote) int {
+	r = r.canonical()
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	i, ok := t.interned[r]
+	if !ok {
+		return 0
+	}
+	return t.sweepAll(func(v uint64) bool {
+		return v&static == 0 && index(v) == i
+	})
+}
+
+func (t *Table) sweepAll(gone func(value uint64) bool) int {
+	n := t.sweep(0, len(t.current.Load().slots), gone)
+	t.shrink()
+	return n
+}
+
+// sweep removes the entries in slots from to end for which gone is true.
+// Called with mu held.
+func (t *Table) sweep(from, end int, gone func(value uint64) bool) (removed int) {
+	a := t.current.Load()
+	for i := from; i < end; i++ {
+		s := &a.slots[i]
+		for v := s.value.Load(); v != 0 && gone(v); v = s.value.Load() {
+			if t.drop(s, v) {
+				removed++
+			}
+		}
+	}
+	return removed
+}

@@ -1,0 +1,217 @@
+package fdb
+
+import (
+	"math"
+	"sync"
+	"sync/atomic"
+	"time"
+)
+
+// MAC is an Ethernet address. It is an alias, so that any [6]byte type of
+// another package can be assigned to it.
+type MAC = [6]byte
+
+// Defaults of Config.
+const (
+	DefaultMaxEntries = 65536
+	DefaultAgeing     = 300 * time.Second
+)
+
+// tick is the unit of the time stamps in the table.
+const tick = 100 * time.Millisecond
+
+// Config has the choices of a table. The zero value gives the defaults.
+type Config struct {
+	// MaxEntries bounds the learned entries. Optional: 0 means
+	// DefaultMaxEntries, negative no bound. Static entries and the flood
+	// list do not count.
+	MaxEntries int
+	// Ageing is how long a learned entry lives without a frame from its
+	// MAC. Optional: 0 means DefaultAgeing, negative for ever. It is
+	// rounded up to 100 ms and cut at 6.8 years.
+	Ageing time.Duration
+}
+
+// A Table is the forwarding database of one VNI. All methods may be called
+// from several goroutines at once. Make one with New.
+type Table struct {
+	// Read with every frame, and written almost never.
+	current     atomic.Pointer[array]
+	replication atomic.Pointer[replication]
+	seed        seed
+	maxEntries  int // negative: no bound
+	ageing      atomic.Int64
+
+	// Keeps what writers change off the cache line that readers need.
+	_ [64]byte
+
+	learned atomic.Int64 // entries by kind, unicast; written under mu
+	statics atomic.Int64
+
+	mu          sync.Mutex // held by everything that changes an entry
+	bound       int        // slots of current with a key, live or not
+	interned    map[Remote]uint32
+	remoteLimit int // interned remotes at which the unused ones are dropped
+}
+
+// New returns an empty table.
+func New(c Config) *Table {
+	t := &Table{seed: newSeed(), maxEntries: c.MaxEntries}
+	if c.MaxEntries == 0 {
+		t.maxEntries = DefaultMaxEntries
+	}
+	t.SetAgeing(c.Ageing)
+	t.replication.Store(new(replication))
+	t.reset(newArray(minSlots, 8), make(map[Remote]uint32), 0)
+	return t
+}
+
+// Lookup returns the remote that frames to mac go to, and false when the table
+// has no entry for it: then they go to Replicas(mac). Neither the address of a
+// group nor the all-zero MAC is ever found here.
+//
+// An entry is used until Age removes it, also past its time. Lookup keeps no
+// entry alive. It takes no lock and allocates nothing. What the pointer shows
+// never changes and must not be changed.
+func (t *Table) Lookup(mac MAC) (*Remote, bool) {
+	key := keyOf(mac)
+	hash := t.seed.hash(key)
+	for {
+		a := t.current.Load()
+		s := a.find(hash, key)
+		if s == nil {
+			return nil, false
+		}
+		v := s.value.Load()
+		if v == 0 {
+			return nil, false
+		}
+		if i := index(v); int(i) < len(a.remotes) {
+			return a.remotes[i], true
+		}
+		// The value is younger than a, and so is the list of remotes that
+		// it needs: that one was published before the value.
+	}
+}
+
+// Learn takes note that a frame with source address mac came from a remote, and
+// says what to do with the frame. The remote's port should be the one that
+// frames back are sent to, as configured, and not the source port of the
+// datagram, which is made of a flow hash (RFC 7348 section 5).
+//
+// now is the time since any origin that is the same for all calls on this
+// table; below 0 it counts as 0. Time never goes back: with a now before the
+// last one the entry keeps its later stamp.
+//
+// For an entry that is known with the same remote, or is static, Learn takes
+// no lock and allocates nothing, and writes at most once in 100 ms.
+func (t *Table) Learn(mac MAC, from Remote, now time.Duration) Outcome {
+	key := keyOf(mac)
+	if mac[0]&1 != 0 || key == occupied {
+		return Invalid
+	}
+	stamp := stampOf(now)
+	hash := t.seed.hash(key)
+	for {
+		a := t.current.Load()
+		s := a.find(hash, key)
+		if s == nil {
+			break
+		}
+		v := s.value.Load()
+		if v == 0 {
+			break
+		}
+		i := index(v)
+		if int(i) >= len(a.remotes) {
+			continue // as in Lookup
+		}
+		if *a.remotes[i] != from {
+			if from.Addr.Addr().Is4In6() {
+				from = from.canonical()
+				continue
+			}
+			if v&static != 0 {
+				return Static
+			}
+			break
+		}
+		if v&static != 0 || !later(stamp, uint32(v)) {
+			return Known
+		}
+		// A swap that fails met a writer, and one that succeeded may have
+		// come too late for a rebuild to see it (rebuild, second pass).
+		if s.value.CompareAndSwap(v, pack(i, 0, stamp)) && t.current.Load() == a {
+			return Known
+		}
+	}
+	return t.learn(key, from.canonical(), stamp)
+}
+
+// learn is Learn for what needs the lock: a new entry or a move.
+func (t *Table) learn(key uint64, from Remote, stamp uint32) Outcome {
+	if !from.source() {
+		return Invalid
+	}
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	a, v := t.entry(key)
+	switch {
+	case v == 0:
+		if t.maxEntries >= 0 && t.learned.Load() >= int64(t.maxEntries) {
+			return Full
+		}
+		t.put(key, from, 0, stamp)
+		return Added
+	case *a.remotes[index(v)] == from:
+		// Another goroutine was faster. Learned ones get the stamp.
+		if v&static == 0 && later(stamp, uint32(v)) {
+			t.put(key, from, 0, stamp)
+		}
+		return Known
+	case v&static != 0:
+		return Static
+	}
+	if !later(stamp, uint32(v)) {
+		stamp = uint32(v)
+	}
+	t.put(key, from, 0, stamp)
+	return Moved
+}
+
+// Len returns how many entries All would yield.
+func (t *Table) Len() int {
+	return int(t.learned.Load()+t.statics.Load()) + t.replication.Load().grouped
+}
+
+// Learned returns how many entries are learned: what MaxEntries bounds.
+func (t *Table) Learned() int { return int(t.learned.Load()) }
+
+// MaxEntries returns the bound of learned entries, negative when there is none.
+func (t *Table) MaxEntries() int { return t.maxEntries }
+
+// stampOf returns now as a time stamp. Stamps wrap after 13.6 years, and are
+// compared round the circle, so that nothing happens when they do.
+func stampOf(now time.Duration) uint32 { return uint32(max(now, 0) / tick) }
+
+// later reports whether stamp a is after b, for stamps at most 6.8 years apart.
+func later(a, b uint32) bool { return int32(a-b) > 0 }
+
+// age returns the ticks from stamp to now, 0 when the stamp lies ahead.
+func age(now, stamp uint32) int64 { return int64(max(int32(now-stamp), 0)) }
+
+// ticks converts an ageing time: negative for never, rounded up.
+func ticks(ageing time.Duration) int64 {
+	switch {
+	case ageing < 0:
+		return -1
+	case ageing == 0:
+		ageing = DefaultAgeing
+	}
+	n := int64(ageing / tick)
+	if ageing%tick != 0 {
+		n++
+	}
+	// A stamp can look at most MaxInt32 ticks old.
+	return min(n, math.MaxInt32-1)
+}

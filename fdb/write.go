@@ -1,0 +1,148 @@
+package fdb
+
+// What follows is called with mu held. put and drop are the only two places
+// where an entry comes, changes or goes: a stream of changes would start here.
+
+// entry returns the value of key, 0 when there is none, and the array that
+// explains it.
+func (t *Table) entry(key uint64) (*array, uint64) {
+	a := t.current.Load()
+	s := a.find(t.seed.hash(key), key)
+	if s == nil {
+		return a, 0
+	}
+	return a, s.value.Load()
+}
+
+// put makes the entry of key what it is told, new or not. flags is static or 0.
+func (t *Table) put(key uint64, r Remote, flags uint64, stamp uint32) {
+	hash := t.seed.hash(key)
+	a := t.current.Load()
+	if t.bound >= limit(len(a.slots)) && a.find(hash, key) == nil {
+		t.rebuild()
+	}
+	i := t.intern(r)
+	s, fresh := t.current.Load().bind(hash, key)
+	if fresh {
+		t.bound++
+	}
+	old := s.value.Swap(pack(i, flags, stamp))
+	if old != 0 {
+		t.count(old, -1)
+	}
+	t.count(flags, 1)
+}
+
+// drop removes the entry in s if its value is still v. It is not when a
+// receiver has just refreshed it.
+func (t *Table) drop(s *slot, v uint64) bool {
+	if !s.value.CompareAndSwap(v, 0) {
+		return false
+	}
+	t.count(v, -1)
+	return true
+}
+
+func (t *Table) count(value uint64, by int64) {
+	if value&static != 0 {
+		t.statics.Add(by)
+	} else {
+		t.learned.Add(by)
+	}
+}
+
+func (t *Table) live() int { return int(t.learned.Load() + t.statics.Load()) }
+
+// intern returns the index of r, the same for equal remotes. Indices are only
+// given out, never taken back, within one array: one that were used again
+// could lead a slow reader to a remote that never had anything to do with its
+// MAC. Remotes that no entry uses any more go with the next rebuild, which
+// remoteLimit brings about, so that frames with ever new source addresses
+// cannot make the list grow past the live entries and an eighth of the slots.
+func (t *Table) intern(r Remote) uint32 {
+	if i, ok := t.interned[r]; ok {
+		return i
+	}
+	if len(t.interned) >= t.remoteLimit {
+		t.rebuild()
+	}
+	a := t.current.Load()
+	i := len(t.interned) + 1
+	if i >= len(a.remotes) {
+		longer := make([]*Remote, 2*len(a.remotes))
+		copy(longer, a.remotes)
+		a = &array{slots: a.slots, shift: a.shift, remotes: longer}
+		t.current.Store(a)
+	}
+	kept := r
+	a.remotes[i] = &kept
+	t.interned[r] = uint32(i)
+	return uint32(i)
+}
+
+// reset publishes a as the current array.
+func (t *Table) reset(a *array, interned map[Remote]uint32, bound int) {
+	t.interned = interned
+	t.bound = bound
+	t.remoteLimit = len(interned) + max(64, len(a.slots)/8)
+	t.current.Store(a)
+}
+
+// rebuild publishes a new array with the live entries and their remotes, of
+// the size that they need.
+func (t *Table) rebuild() {
+	old := t.current.Load()
+	a := newArray(slotsFor(t.live()), 8)
+	interned := make(map[Remote]uint32)
+	renumbered := make([]uint32, len(old.remotes))
+	bound := 0
+	for i := range old.slots {
+		v := old.slots[i].value.Load()
+		if v == 0 {
+			continue
+		}
+		n := index(v)
+		if renumbered[n] == 0 {
+			r := old.remotes[n]
+			to := len(interned) + 1
+			if to >= len(a.remotes) {
+				a.remotes = append(a.remotes, make([]*Remote, len(a.remotes))...)
+			}
+			a.remotes[to] = r
+			interned[*r] = uint32(to)
+			renumbered[n] = uint32(to)
+		}
+		key := old.slots[i].key.Load()
+		s, _ := a.bind(t.seed.hash(key), key)
+		s.value.Store(pack(renumbered[n], v&static, uint32(v)))
+		bound++
+	}
+	t.reset(a, interned, bound)
+
+	// Receivers refresh stamps without the lock, in the array that they
+	// know. One that did so in the old array after its slot was copied and
+	// before the new array was published thinks that it is done: carry its
+	// stamp over. One that did it after that sees the new array afterwards
+	// and does it again (Learn).
+	for i := range old.slots {
+		v := old.slots[i].value.Load()
+		if v == 0 || v&static != 0 {
+			continue
+		}
+		key := old.slots[i].key.Load()
+		s := a.find(t.seed.hash(key), key)
+		for {
+			n := s.value.Load()
+			if !later(uint32(v), uint32(n)) || s.value.CompareAndSwap(n, pack(index(n), 0, uint32(v))) {
+				break
+			}
+		}
+	}
+}
+
+// shrink gives memory back when a quarter of it would do.
+func (t *Table) shrink() {
+	if len(t.current.Load().slots) >= 4*slotsFor(t.live()) {
+		t.rebuild()
+	}
+}
