@@ -41,11 +41,13 @@ func (l *Lab) Veth(a *Namespace, aName, aCIDR string, b *Namespace, bName, bCIDR
 	return nil
 }
 
-// Bridge makes a bridge and brings it up.
+// Bridge makes a bridge and brings it up. It floods multicast, and sends nothing
+// of its own: multicast snooping, which would have it join a group, is off.
 func (ns *Namespace) Bridge(name string) error {
 	attrs := netlink.NewLinkAttrs()
 	attrs.Name = name
-	if err := ns.link.LinkAdd(&netlink.Bridge{LinkAttrs: attrs}); err != nil {
+	snooping := false
+	if err := ns.link.LinkAdd(&netlink.Bridge{LinkAttrs: attrs, MulticastSnooping: &snooping}); err != nil {
 		return fmt.Errorf("netlab: add bridge %s in %s: %w", name, ns.name, err)
 	}
 	return ns.SetUp(name)

@@ -34,6 +34,9 @@ func (ns *Namespace) Label() string { return ns.label }
 // Path is the file that stands for the namespace, as --netns takes it.
 func (ns *Namespace) Path() string { return filepath.Join(runNetns, ns.name) }
 
+// LabDir is the directory of the lab, Lab.Dir.
+func (ns *Namespace) LabDir() string { return ns.lab.Dir() }
+
 // create makes the namespace, on a thread that comes back from it.
 func (ns *Namespace) create() (err error) {
 	if err := os.MkdirAll(runNetns, 0o755); err != nil {
