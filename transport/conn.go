@@ -29,6 +29,10 @@ type Limits struct {
 	// as one superframe. 1: the kernel cannot do it, or was told not to.
 	// Longer trains are still sent.
 	Segments int
+	// Flows is how many source ports stand for inner flows: trains of one
+	// destination with the same Hash*Flows>>32 leave from the same port, and
+	// so stay in order.
+	Flows int
 }
 
 // Conn is a VTEP's attachment to the underlay. Datagrams are UDP payloads: the

@@ -138,7 +138,7 @@ func (c *networkConn) push(p parcel) {
 }
 
 func (c *networkConn) Locals() []netip.AddrPort { return []netip.AddrPort{c.local} }
-func (c *networkConn) Limits() Limits           { return Limits{Segments: MaxSegments} }
+func (c *networkConn) Limits() Limits           { return Limits{Segments: MaxSegments, Flows: 1} }
 func (c *networkConn) Receivers() []Receiver    { return []Receiver{(*networkReceiver)(c)} }
 func (c *networkConn) NewSender() Sender        { return (*networkSender)(c) }
 

@@ -304,7 +304,12 @@ func bufferSize(fd, force, plain, bytes int) {
 
 func (c *udpConn) Locals() []netip.AddrPort { return c.locals }
 
-func (c *udpConn) Limits() Limits { return Limits{Segments: int(c.segments.Load())} }
+func (c *udpConn) Limits() Limits {
+	return Limits{
+		Segments: int(c.segments.Load()),
+		Flows:    max(len(c.senders[0]), len(c.senders[1])),
+	}
+}
 
 func (c *udpConn) Receivers() []Receiver {
 	receivers := make([]Receiver, len(c.receivers))

@@ -1,0 +1,89 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"net"
+	"net/netip"
+	"slices"
+	"strconv"
+	"strings"
+)
+
+// peerName is a VTEP as typed: an address, or a name to be resolved.
+type peerName struct {
+	host string
+	addr netip.Addr // invalid while host is a name
+	port uint16
+}
+
+// parsePeer reads ADDR, ADDR:PORT, [ADDR6]:PORT, NAME or NAME:PORT.
+func parsePeer(s string, port uint16) (peerName, error) {
+	if a, err := netip.ParseAddr(strings.Trim(s, "[]")); err == nil {
+		return checkPeer(s, peerName{host: s, addr: a.Unmap(), port: port})
+	}
+	host := s
+	if h, p, err := net.SplitHostPort(s); err == nil {
+		n, err := strconv.ParseUint(p, 10, 16)
+		if err != nil || n == 0 {
+			return peerName{}, fmt.Errorf("%q: %q is no UDP port", s, p)
+		}
+		host, port = h, uint16(n)
+	}
+	if a, err := netip.ParseAddr(host); err == nil {
+		return checkPeer(s, peerName{host: host, addr: a.Unmap(), port: port})
+	}
+	if !isHostName(host) {
+		return peerName{}, fmt.Errorf("%q: give ADDR, ADDR:PORT, [IPV6]:PORT or a host name", s)
+	}
+	return peerName{host: host, port: port}, nil
+}
+
+func checkPeer(s string, p peerName) (peerName, error) {
+	switch {
+	case p.addr.IsMulticast():
+		return p, fmt.Errorf("%s: a multicast group is no peer", s)
+	case p.addr.IsUnspecified():
+		return p, fmt.Errorf("%s: that is no host's address", s)
+	}
+	return p, nil
+}
+
+// isHostName accepts what a resolver could know. Names made of digits and dots
+// alone are mistyped addresses.
+func isHostName(s string) bool {
+	if s == "" || len(s) > 253 || strings.HasPrefix(s, "-") {
+		return false
+	}
+	letters := false
+	for _, c := range s {
+		switch {
+		case c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z' || c == '_':
+			letters = true
+		case c >= '0' && c <= '9' || c == '-' || c == '.':
+		default:
+			return false
+		}
+	}
+	return letters
+}
+
+// resolvePeers turns names into addresses and leaves out repetitions.
+func resolvePeers(ctx context.Context, names []peerName) ([]netip.AddrPort, error) {
+	var peers []netip.AddrPort
+	for _, n := range names {
+		a := n.addr
+		if !a.IsValid() {
+			found, err := net.DefaultResolver.LookupNetIP(ctx, "ip", n.host)
+			if err != nil || len(found) == 0 {
+				return nil, fmt.Errorf("peer %s: the name does not resolve (%w): give an address, or mend DNS or /etc/hosts", n.host, err)
+			}
+			a = found[0].Unmap()
+		}
+		peer := netip.AddrPortFrom(a, n.port)
+		if !slices.Contains(peers, peer) {
+			peers = append(peers, peer)
+		}
+	}
+	return peers, nil
+}

@@ -1,0 +1,13 @@
+package main
+
+import "net/netip"
+
+// underlay is how this host reaches the peers.
+type underlay struct {
+	// local addresses, at most one of each family.
+	local []netip.Addr
+	// device is the interface with the smallest MTU among those to the peers.
+	device string
+	// overlayMTU is the largest that fits all of them; 0 = not known.
+	overlayMTU int
+}

@@ -1,0 +1,327 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/netip"
+	"os"
+	"os/signal"
+	"strings"
+	"syscall"
+	"time"
+
+	"github.com/govxlan/govxlan/tap"
+	"github.com/govxlan/govxlan/transport"
+	"github.com/govxlan/govxlan/vtep"
+	"github.com/govxlan/govxlan/vxlan"
+	"github.com/spf13/cobra"
+	"go.uber.org/zap"
+)
+
+// upFlags are the flags of up as typed.
+type upFlags struct {
+	vni          uint32
+	peers        []string
+	local        string
+	dev          string
+	port         uint16
+	sourcePorts  string
+	name         string
+	addrs        []string
+	mac          string
+	mtu          int
+	bridge       string
+	netns        string
+	learning     bool
+	ageing       time.Duration
+	maxEntries   int
+	allowUnknown bool
+	offload      string
+	queues       int
+	logLevel     string
+	logFormat    string
+}
+
+func newUpCommand() *cobra.Command {
+	var f upFlags
+	cmd := &cobra.Command{
+		Use:   "up --vni N --peer ADDR [flags]",
+		Short: "Run a VXLAN endpoint until it is interrupted",
+		Long: `Run one VTEP in the foreground: create a TAP device, join it to the peers, print
+one line when frames can flow, and remove everything on SIGINT or SIGTERM.`,
+		Example: `  # two hosts, one Ethernet
+  govxlan up --vni 4097 --peer 192.168.52.204 --addr 10.0.1.100/24   # on .203
+  govxlan up --vni 4097 --peer 192.168.52.203 --addr 10.0.1.103/24   # on .204
+
+  # containers: the TAP is a port of their bridge, in their namespace
+  govxlan up --vni 4097 --peer 192.168.52.204 --netns sandbox --bridge br0
+
+  # three hosts, IPv4 and IPv6 mixed, one with a port of its own
+  govxlan up --vni 7 --peer 192.168.52.204 --peer '[fd00::205]:4790'`,
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if !cmd.Flags().Changed("vni") {
+				return usagef("up needs --vni N (0 to 16777215), for example: govxlan up --vni 4097 --peer 192.168.52.204")
+			}
+			plan, err := f.plan()
+			if err != nil {
+				return err
+			}
+			ctx, stop := signal.NotifyContext(cmd.Context(), os.Interrupt, syscall.SIGTERM)
+			defer stop()
+			return plan.run(ctx, cmd.OutOrStdout(), cmd.ErrOrStderr())
+		},
+	}
+	fs := cmd.Flags()
+	fs.Uint32Var(&f.vni, "vni", 0, "VXLAN network identifier, 0 to 16777215")
+	fs.StringSliceVar(&f.peers, "peer", nil, "remote VTEP, ADDR[:PORT] or a host name; repeatable")
+	fs.StringVar(&f.local, "local", "", "source and listening address (default: by the route to the first peer)")
+	fs.StringVar(&f.dev, "dev", "", "underlay interface (default: by route)")
+	fs.Uint16Var(&f.port, "port", vxlan.Port, "UDP port to listen on and to send to")
+	fs.StringVar(&f.sourcePorts, "source-ports", fmt.Sprintf("%d-%d", vxlan.SourcePortLo, vxlan.SourcePortHi), "outer source ports LO-HI, by hash of the inner flow")
+	fs.StringVar(&f.name, "name", "", "name of the TAP device (default: vx<VNI>)")
+	fs.StringSliceVar(&f.addrs, "addr", nil, "address on the TAP, ADDR/BITS; repeatable")
+	fs.StringVar(&f.mac, "mac", "", "MAC address of the TAP (default: derived from VNI and local address)")
+	fs.IntVar(&f.mtu, "mtu", 0, "overlay MTU (default: underlay MTU less 50, or 70 over IPv6)")
+	fs.StringVar(&f.bridge, "bridge", "", "make the TAP a port of this bridge")
+	fs.StringVar(&f.netns, "netns", "", "network namespace of the TAP, a name or a path; the socket stays in this one")
+	fs.BoolVar(&f.learning, "learning", true, "learn which MAC is behind which VTEP from what arrives")
+	fs.DurationVar(&f.ageing, "ageing", 300*time.Second, "how long a learned entry lives unused; 0 keeps it")
+	fs.IntVar(&f.maxEntries, "max-entries", 65536, "learned entries at most; 0 for no limit")
+	fs.BoolVar(&f.allowUnknown, "allow-unknown-vteps", false, "accept frames from VTEPs that are neither peer nor static")
+	fs.StringVar(&f.offload, "offload", "auto", "auto: whatever the kernel offers; off: plain frames and datagrams")
+	fs.IntVar(&f.queues, "queues", 0, "queues of the TAP and sockets of the port (default 1)")
+	fs.StringVar(&f.logLevel, "log-level", "info", "debug, info, warn or error")
+	fs.StringVar(&f.logFormat, "log-format", "text", "text or json, on standard error")
+	return cmd
+}
+
+// upPlan is what the flags mean, checked as far as they can be without
+// touching the system.
+type upPlan struct {
+	vni          vxlan.VNI
+	peers        []peerName
+	local        []netip.Addr
+	dev          string
+	port         uint16
+	sourcePorts  vxlan.PortRange
+	device       tap.Config
+	learning     bool
+	ageing       time.Duration
+	maxEntries   int
+	allowUnknown bool
+	offload      bool
+	queues       int
+	newLogger    func(io.Writer) *zap.Logger
+}
+
+// plan checks the flags. Its errors are all of wrong usage.
+func (f *upFlags) plan() (*upPlan, error) {
+	p := &upPlan{
+		vni:          vxlan.VNI(f.vni),
+		dev:          f.dev,
+		port:         f.port,
+		learning:     f.learning,
+		allowUnknown: f.allowUnknown,
+		queues:       max(f.queues, 1),
+	}
+	if !p.vni.Valid() {
+		return nil, usagef("--vni %d: a VNI has 24 bits, so 0 to %d", f.vni, vxlan.MaxVNI)
+	}
+	if f.port == 0 {
+		return nil, usagef("--port 0: give the UDP port to listen on, such as %d", vxlan.Port)
+	}
+	for _, s := range f.peers {
+		peer, err := parsePeer(s, f.port)
+		if err != nil {
+			return nil, usagef("--peer %w", err)
+		}
+		p.peers = append(p.peers, peer)
+	}
+	if f.local != "" {
+		for _, s := range strings.Split(f.local, ",") {
+			a, err := netip.ParseAddr(s)
+			if err != nil || a.IsMulticast() {
+				return nil, usagef("--local %q: give an IPv4 or IPv6 address of this host, or one of each separated by a comma", s)
+			}
+			p.local = append(p.local, a.Unmap())
+		}
+		if len(p.local) > 2 || len(p.local) == 2 && p.local[0].Is4() == p.local[1].Is4() {
+			return nil, usagef("--local %q: one address of each family at most", f.local)
+		}
+	}
+	var err error
+	if p.sourcePorts, err = vxlan.ParsePortRange(f.sourcePorts); err != nil {
+		return nil, usagef("--source-ports %q: give LO-HI, such as %d-%d", f.sourcePorts, vxlan.SourcePortLo, vxlan.SourcePortHi)
+	}
+
+	p.device = tap.Config{Name: f.name, Netns: f.netns, MTU: f.mtu, Bridge: f.bridge, Queues: p.queues}
+	if p.device.Name == "" {
+		p.device.Name = fmt.Sprintf("vx%d", p.vni)
+	}
+	if err := checkDeviceName(p.device.Name); err != nil {
+		return nil, usagef("--name %w", err)
+	}
+	if f.mtu != 0 && (f.mtu < 68 || f.mtu > 65521) {
+		return nil, usagef("--mtu %d: an Ethernet device takes 68 to 65521", f.mtu)
+	}
+	for _, s := range f.addrs {
+		a, err := netip.ParsePrefix(s)
+		if err != nil {
+			return nil, usagef("--addr %q: give an address with its prefix length, such as 10.0.1.100/24", s)
+		}
+		p.device.Addrs = append(p.device.Addrs, a)
+	}
+	if f.mac != "" {
+		mac, err := vxlan.ParseMAC(f.mac)
+		if err != nil {
+			return nil, usagef("--mac %q: give six bytes, such as 02:42:0a:00:01:64", f.mac)
+		}
+		if mac.IsMulticast() || mac.IsZero() {
+			return nil, usagef("--mac %v: a device needs a unicast MAC address, with an even first byte", mac)
+		}
+		p.device.MAC = net.HardwareAddr(mac[:])
+	}
+	switch f.offload {
+	case "auto":
+		p.offload = true
+		p.device.Offload = tap.AllFeatures
+	case "off":
+	default:
+		return nil, usagef("--offload %q: give auto or off", f.offload)
+	}
+	if f.queues < 0 || f.queues > 64 {
+		return nil, usagef("--queues %d: give 1 to 64", f.queues)
+	}
+	if f.ageing < 0 {
+		return nil, usagef("--ageing %v: give a duration such as 300s, or 0 to keep entries", f.ageing)
+	}
+	if p.ageing = f.ageing; p.ageing == 0 {
+		p.ageing = -1
+	}
+	if f.maxEntries < 0 {
+		return nil, usagef("--max-entries %d: give a number, or 0 for no limit", f.maxEntries)
+	}
+	if p.maxEntries = f.maxEntries; p.maxEntries == 0 {
+		p.maxEntries = -1
+	}
+	if p.newLogger, err = loggerFor(f.logLevel, f.logFormat); err != nil {
+		return nil, usageError{err}
+	}
+	return p, nil
+}
+
+// checkDeviceName refuses what the kernel would, with a sentence of our own.
+func checkDeviceName(name string) error {
+	if len(name) > 15 {
+		return fmt.Errorf("%q: a device name has 15 bytes at most", name)
+	}
+	if name == "." || name == ".." || strings.ContainsAny(name, "/: \t\n%") {
+		return fmt.Errorf("%q: a device name has no slash, colon, percent sign or blank", name)
+	}
+	return nil
+}
+
+// run brings the endpoint up and carries frames until ctx is done.
+func (p *upPlan) run(ctx context.Context, stdout, stderr io.Writer) (err error) {
+	log := p.newLogger(stderr)
+	peers, err := resolvePeers(ctx, p.peers)
+	if err != nil {
+		return err
+	}
+	under, err := findUnderlay(p, peers)
+	if err != nil {
+		return err
+	}
+	for _, a := range peers {
+		for _, l := range under.local {
+			if a.Addr() == l && a.Port() == p.port {
+				return fmt.Errorf("peer %v is this endpoint itself: give the address of the other host", a.Addr())
+			}
+		}
+	}
+
+	conn, err := transport.ListenUDP(transport.UDPConfig{
+		Local: under.local, Port: p.port, Device: p.dev,
+		SourcePortLo: p.sourcePorts.Lo, SourcePortHi: p.sourcePorts.Hi,
+		Receivers: p.queues, NoGSO: !p.offload, NoGRO: !p.offload,
+	})
+	if err != nil {
+		return p.explainListen(err, under.local)
+	}
+	device := p.device
+	if device.MAC == nil {
+		mac := deriveMAC(p.vni, under.local[0])
+		device.MAC = mac[:]
+	}
+	if device.MTU == 0 {
+		device.MTU = under.overlayMTU
+	} else if under.overlayMTU != 0 && device.MTU > under.overlayMTU {
+		log.Warn("frames of full size will not fit the underlay and be dropped: lower --mtu, or raise the underlay's",
+			zap.Int("mtu", device.MTU), zap.Int("fits", under.overlayMTU), zap.String("underlay", under.device))
+	}
+	dev, err := tap.Open(device)
+	if err != nil {
+		conn.Close()
+		return err
+	}
+	endpoint, err := vtep.New(vtep.Config{Conn: conn, Logger: log})
+	if err == nil {
+		err = endpoint.AddVNI(vtep.VNIConfig{
+			VNI: p.vni, Device: dev, Peers: peers,
+			AllowUnknownVTEPs: p.allowUnknown, DisableLearning: !p.learning,
+			Ageing: p.ageing, MaxEntries: p.maxEntries,
+		})
+	}
+	if err != nil {
+		return errors.Join(err, dev.Close(), conn.Close())
+	}
+	log.Info("endpoint is up", zap.Stringer("vni", p.vni), zap.String("device", dev.Name()),
+		zap.Stringer("offload", dev.Features()), zap.Int("queues", len(dev.Readers())),
+		zap.Int("train", conn.Limits().Segments), zap.Int("source_ports", conn.Limits().Flows),
+		zap.String("version", version))
+	if _, err := fmt.Fprintln(stdout, upLine(p, conn, dev, peers)); err != nil {
+		return errors.Join(fmt.Errorf("standard output: %w", err), endpoint.Close())
+	}
+	err = endpoint.Run(ctx)
+	log.Info("endpoint is down")
+	return err
+}
+
+// upLine is the one line that says that frames can flow.
+func upLine(p *upPlan, conn transport.Conn, dev tap.Device, peers []netip.AddrPort) string {
+	var locals, names []string
+	for _, a := range conn.Locals() {
+		locals = append(locals, a.String())
+	}
+	for _, a := range peers {
+		if a.Port() == p.port {
+			names = append(names, a.Addr().String())
+		} else {
+			names = append(names, a.String())
+		}
+	}
+	if len(names) == 0 {
+		names = []string{"none"}
+	}
+	return fmt.Sprintf("up %s vni %v local %s peers %s mtu %d mac %v", dev.Name(), p.vni,
+		strings.Join(locals, ","), strings.Join(names, ","), dev.MTU(), dev.MAC())
+}
+
+// explainListen says who holds the port, and what to do.
+func (p *upPlan) explainListen(err error, local []netip.Addr) error {
+	switch {
+	case errors.Is(err, transport.ErrPortInUse):
+		return fmt.Errorf("UDP port %d is held by %s: stop that, or choose another with --port (the peers must use the same)", p.port, portHolder(p.port))
+	case errors.Is(err, transport.ErrNoAddress):
+		return fmt.Errorf("local address %v is not on this host: give one that 'ip address' shows with --local", local[0])
+	case errors.Is(err, transport.ErrNoSourcePort):
+		return fmt.Errorf("no port of --source-ports %v is free: give a wider range", p.sourcePorts)
+	case p.dev != "" && errors.Is(err, syscall.ENODEV):
+		return fmt.Errorf("underlay interface %s does not exist: give one that 'ip link' shows with --dev", p.dev)
+	}
+	return err
+}

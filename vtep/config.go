@@ -1,0 +1,59 @@
+package vtep
+
+import (
+	"net/netip"
+	"time"
+
+	"github.com/govxlan/govxlan/fdb"
+	"github.com/govxlan/govxlan/tap"
+	"github.com/govxlan/govxlan/transport"
+	"github.com/govxlan/govxlan/vxlan"
+	"go.uber.org/zap"
+)
+
+// Config describes an Endpoint. Only Conn is needed.
+type Config struct {
+	// Conn joins the endpoint to the underlay. The endpoint owns it from New
+	// on, and closes it when it ends.
+	Conn transport.Conn
+	// Logger hears about the start, changes and faults, never about single
+	// packets. nil: nothing is logged.
+	Logger *zap.Logger
+	// Clock returns the time passed since any fixed moment, and never goes
+	// back. nil: the system's monotonic clock.
+	Clock func() time.Duration
+}
+
+// VNIConfig describes one VNI of an Endpoint: an Ethernet of its own.
+type VNIConfig struct {
+	VNI vxlan.VNI
+	// Device is where the host's frames come from and go to. The endpoint owns
+	// it once AddVNI succeeded, and closes it when the VNI is deleted.
+	Device tap.Device
+	// Peers are the VTEPs that get a copy of what has no known destination:
+	// broadcast, unknown unicast and multicast.
+	Peers []netip.AddrPort
+	// AllowUnknownVTEPs accepts frames from any VTEP. Otherwise those that are
+	// neither a peer nor the target of a static entry are dropped.
+	AllowUnknownVTEPs bool
+	// DisableLearning leaves the FDB to static entries.
+	DisableLearning bool
+	// Ageing is how long a learned entry lives without a frame from its
+	// station. 0 = 300 s, negative = for ever.
+	Ageing time.Duration
+	// MaxEntries bounds the learned entries. 0 = 65536, negative = no limit.
+	MaxEntries int
+	// Static entries to begin with.
+	Static []StaticEntry
+}
+
+// StaticEntry binds a MAC to a VTEP: learning cannot override it.
+type StaticEntry struct {
+	MAC  vxlan.MAC
+	VTEP netip.AddrPort
+}
+
+// remote is the FDB's form of a VTEP's address.
+func remote(a netip.AddrPort) fdb.Remote {
+	return fdb.Remote{Addr: netip.AddrPortFrom(a.Addr().Unmap(), a.Port())}
+}

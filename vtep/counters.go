@@ -1,0 +1,122 @@
+package vtep
+
+import "sync/atomic"
+
+// rxCounters count what came from the underlay for one VNI. They are written
+// by receivers only, txCounters by transmitters only, so that the two
+// directions do not fight over cache lines.
+type rxCounters struct {
+	frames, bytes     atomic.Uint64
+	dropUnknownVTEP   atomic.Uint64
+	dropInvalidSource atomic.Uint64
+	dropOwnMAC        atomic.Uint64
+	dropStaticMAC     atomic.Uint64
+	dropECN           atomic.Uint64
+	dropOversize      atomic.Uint64
+	dropDevice        atomic.Uint64
+	notLearnedFull    atomic.Uint64
+	ecnAlert          atomic.Uint64
+	_                 [64]byte
+}
+
+// txCounters count what went to the underlay for one VNI.
+type txCounters struct {
+	frames, bytes     atomic.Uint64
+	flooded           atomic.Uint64
+	dropNoDestination atomic.Uint64
+	dropBadFrame      atomic.Uint64
+	dropTooBig        atomic.Uint64
+	dropUnreachable   atomic.Uint64
+	dropNoBuffer      atomic.Uint64
+	dropError         atomic.Uint64
+	_                 [64]byte
+}
+
+// endpointCounters count what belongs to no VNI.
+type endpointCounters struct {
+	dropBadHeader  atomic.Uint64
+	dropShortFrame atomic.Uint64
+	dropUnknownVNI atomic.Uint64
+}
+
+// Counters are a VNI's counters at one moment. Frames are Ethernet frames as
+// they travel in VXLAN packets (a superframe counts as the frames it stands
+// for), bytes are theirs, outer headers not included. Each frame that is not
+// delivered is counted under exactly one drop reason.
+type Counters struct {
+	RxFrames uint64 `json:"rx_frames"`
+	RxBytes  uint64 `json:"rx_bytes"`
+	TxFrames uint64 `json:"tx_frames"`
+	TxBytes  uint64 `json:"tx_bytes"`
+	// TxFlooded: of TxFrames, copies made by head-end replication.
+	TxFlooded uint64 `json:"tx_flooded"`
+
+	// RxDropUnknownVTEP: the sender is no peer.
+	RxDropUnknownVTEP uint64 `json:"rx_drop_unknown_vtep"`
+	// RxDropInvalidSource: inner source MAC is multicast or zero.
+	RxDropInvalidSource uint64 `json:"rx_drop_invalid_source"`
+	// RxDropOwnMAC: inner source MAC is our own device's: a loop.
+	RxDropOwnMAC uint64 `json:"rx_drop_own_mac"`
+	// RxDropStaticMAC: a static entry says that this MAC is elsewhere.
+	RxDropStaticMAC uint64 `json:"rx_drop_static_mac"`
+	// RxDropECN: congestion was signalled to a flow that cannot hear it
+	// (RFC 6040 section 4.2).
+	RxDropECN uint64 `json:"rx_drop_ecn"`
+	// RxDropOversize: longer than the device's MTU and not to be split.
+	RxDropOversize uint64 `json:"rx_drop_oversize"`
+	// RxDropDevice: the device did not take it (it is down, or gone).
+	RxDropDevice uint64 `json:"rx_drop_device"`
+	// RxNotLearnedFull: delivered, but the FDB was full.
+	RxNotLearnedFull uint64 `json:"rx_not_learned_full"`
+	// RxECNAlert: delivered, with a combination of ECN bits that RFC 6040
+	// calls currently unused.
+	RxECNAlert uint64 `json:"rx_ecn_alert"`
+
+	// TxDropNoDestination: unknown MAC and an empty flood list.
+	TxDropNoDestination uint64 `json:"tx_drop_no_destination"`
+	// TxDropBadFrame: the device gave us what is no Ethernet frame.
+	TxDropBadFrame uint64 `json:"tx_drop_bad_frame"`
+	// TxDropTooBig: longer than the underlay carries.
+	TxDropTooBig uint64 `json:"tx_drop_too_big"`
+	// TxDropUnreachable: no route, link down, or no local address.
+	TxDropUnreachable uint64 `json:"tx_drop_unreachable"`
+	// TxDropNoBuffer: the underlay's queue was full.
+	TxDropNoBuffer uint64 `json:"tx_drop_no_buffer"`
+	// TxDropError: sending failed for another reason.
+	TxDropError uint64 `json:"tx_drop_error"`
+}
+
+// EndpointCounters count the packets that belong to no VNI here.
+type EndpointCounters struct {
+	// RxDropBadHeader: shorter than a VXLAN header, or the I flag is clear.
+	RxDropBadHeader uint64 `json:"rx_drop_bad_header"`
+	// RxDropShortFrame: the inner frame is shorter than an Ethernet header.
+	RxDropShortFrame uint64 `json:"rx_drop_short_frame"`
+	// RxDropUnknownVNI: no such VNI is configured.
+	RxDropUnknownVNI uint64 `json:"rx_drop_unknown_vni"`
+}
+
+// read copies the counters. Each is exact; together they are of about the same
+// moment.
+func read(rx *rxCounters, tx *txCounters) Counters {
+	return Counters{
+		RxFrames: rx.frames.Load(), RxBytes: rx.bytes.Load(),
+		TxFrames: tx.frames.Load(), TxBytes: tx.bytes.Load(),
+		TxFlooded:           tx.flooded.Load(),
+		RxDropUnknownVTEP:   rx.dropUnknownVTEP.Load(),
+		RxDropInvalidSource: rx.dropInvalidSource.Load(),
+		RxDropOwnMAC:        rx.dropOwnMAC.Load(),
+		RxDropStaticMAC:     rx.dropStaticMAC.Load(),
+		RxDropECN:           rx.dropECN.Load(),
+		RxDropOversize:      rx.dropOversize.Load(),
+		RxDropDevice:        rx.dropDevice.Load(),
+		RxNotLearnedFull:    rx.notLearnedFull.Load(),
+		RxECNAlert:          rx.ecnAlert.Load(),
+		TxDropNoDestination: tx.dropNoDestination.Load(),
+		TxDropBadFrame:      tx.dropBadFrame.Load(),
+		TxDropTooBig:        tx.dropTooBig.Load(),
+		TxDropUnreachable:   tx.dropUnreachable.Load(),
+		TxDropNoBuffer:      tx.dropNoBuffer.Load(),
+		TxDropError:         tx.dropError.Load(),
+	}
+}

@@ -1,0 +1,295 @@
+package vtep
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"sync"
+	"time"
+
+	"github.com/govxlan/govxlan/fdb"
+	"github.com/govxlan/govxlan/tap"
+	"github.com/govxlan/govxlan/transport"
+	"github.com/govxlan/govxlan/vxlan"
+	"go.uber.org/zap"
+)
+
+// Errors of the methods that change an Endpoint, wrapped with what was asked.
+var (
+	// ErrVNIExists: the endpoint has this VNI already.
+	ErrVNIExists = errors.New("VNI exists already")
+	// ErrNoVNI: the endpoint does not have this VNI.
+	ErrNoVNI = errors.New("no such VNI here")
+	// ErrPeerExists: the VNI has this peer already.
+	ErrPeerExists = errors.New("peer exists already")
+	// ErrNoPeer: the VNI does not have this peer.
+	ErrNoPeer = errors.New("no such peer")
+	// ErrClosed: the endpoint has ended.
+	ErrClosed = errors.New("endpoint is closed")
+)
+
+// Endpoint is a VTEP: it carries the frames of any number of VNIs over one
+// Conn. All methods may be called at any time and by any goroutine.
+type Endpoint struct {
+	conn     transport.Conn
+	log      *zap.Logger
+	now      func() time.Duration
+	started  time.Duration
+	vnis     vniTable
+	counters endpointCounters
+
+	mu       sync.Mutex
+	overlays map[vxlan.VNI]*overlay
+	running  bool
+	closed   bool
+	// failures takes what ended a transmitter or receiver early.
+	failures chan error
+}
+
+// New returns an endpoint without VNIs. It takes Config.Conn over.
+func New(cfg Config) (*Endpoint, error) {
+	if cfg.Conn == nil {
+		return nil, errors.New("vtep: Config.Conn is missing")
+	}
+	e := &Endpoint{
+		conn:     cfg.Conn,
+		log:      cfg.Logger,
+		now:      cfg.Clock,
+		overlays: make(map[vxlan.VNI]*overlay),
+		failures: make(chan error, 1),
+	}
+	if e.log == nil {
+		e.log = zap.NewNop()
+	}
+	if e.now == nil {
+		origin := time.Now()
+		e.now = func() time.Duration { return time.Since(origin) }
+	}
+	e.started = e.now()
+	return e, nil
+}
+
+// Run carries frames until ctx is done, then closes the devices and the Conn
+// and returns nil. It returns an error, having closed everything too, when the
+// underlay fails for good or the last device is deleted by somebody else. An
+// endpoint runs once.
+func (e *Endpoint) Run(ctx context.Context) error {
+	e.mu.Lock()
+	if e.closed || e.running {
+		e.mu.Unlock()
+		return fmt.Errorf("vtep: run: %w, or runs already", ErrClosed)
+	}
+	e.running = true
+	for _, o := range e.overlays {
+		e.transmit(o)
+	}
+	e.mu.Unlock()
+
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	var tasks sync.WaitGroup
+	for _, conn := range e.conn.Receivers() {
+		r := &receiver{e: e, conn: conn, outlets: make(map[*overlay]*outlet)}
+		tasks.Go(func() {
+			if err := r.run(); !errors.Is(err, net.ErrClosed) {
+				e.fail(fmt.Errorf("vtep: receive from the underlay: %w", err))
+			}
+		})
+	}
+	tasks.Go(func() { e.sweep(ctx) })
+
+	var err error
+	select {
+	case <-ctx.Done():
+	case err = <-e.failures:
+	}
+	cancel()
+	err = errors.Join(err, e.Close())
+	tasks.Wait()
+	return err
+}
+
+// fail ends Run with an error; the first one counts.
+func (e *Endpoint) fail(err error) {
+	select {
+	case e.failures <- err:
+	default:
+	}
+}
+
+// Close closes the devices and the Conn, and waits for the goroutines that
+// read the devices. Run closes by itself; an endpoint that never ran needs it.
+// A second Close does nothing.
+func (e *Endpoint) Close() error {
+	e.mu.Lock()
+	if e.closed {
+		e.mu.Unlock()
+		return nil
+	}
+	e.closed = true
+	overlays := e.overlays
+	e.overlays = nil
+	for v := range overlays {
+		e.vnis.store(v, nil)
+	}
+	e.mu.Unlock()
+
+	var errs []error
+	for _, o := range overlays {
+		errs = append(errs, o.device.Close())
+	}
+	errs = append(errs, e.conn.Close())
+	for _, o := range overlays {
+		o.transmitters.Wait()
+	}
+	select {
+	case e.failures <- nil: // ends Run, if it runs
+	default:
+	}
+	return errors.Join(errs...)
+}
+
+// AddVNI begins to serve a VNI, at once if the endpoint runs. On success it
+// takes cfg.Device over; on failure the caller still has it.
+func (e *Endpoint) AddVNI(cfg VNIConfig) error {
+	if !cfg.VNI.Valid() {
+		return fmt.Errorf("vtep: add VNI %d: %w", uint32(cfg.VNI), vxlan.ErrVNI)
+	}
+	if cfg.Device == nil {
+		return fmt.Errorf("vtep: add VNI %v: VNIConfig.Device is missing", cfg.VNI)
+	}
+	o := &overlay{
+		vni:          cfg.VNI,
+		device:       cfg.Device,
+		table:        fdb.New(fdb.Config{MaxEntries: cfg.MaxEntries, Ageing: cfg.Ageing}),
+		learn:        !cfg.DisableLearning,
+		allowUnknown: cfg.AllowUnknownVTEPs,
+	}
+	copy(o.mac[:], cfg.Device.MAC())
+	o.senders.Store(&map[netip.Addr]*peer{})
+	for _, a := range cfg.Peers {
+		if err := o.addPeer(a); err != nil {
+			return fmt.Errorf("vtep: VNI %v: %w", cfg.VNI, err)
+		}
+	}
+	for _, s := range cfg.Static {
+		if err := o.addStatic(s); err != nil {
+			return fmt.Errorf("vtep: VNI %v: %w", cfg.VNI, err)
+		}
+	}
+
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if e.closed {
+		return fmt.Errorf("vtep: add VNI %v: %w", cfg.VNI, ErrClosed)
+	}
+	if e.overlays[cfg.VNI] != nil {
+		return fmt.Errorf("vtep: add VNI %v: %w", cfg.VNI, ErrVNIExists)
+	}
+	e.overlays[cfg.VNI] = o
+	e.vnis.store(cfg.VNI, o)
+	if e.running {
+		e.transmit(o)
+	}
+	return nil
+}
+
+// DelVNI ends a VNI and closes its device. The others do not notice.
+func (e *Endpoint) DelVNI(v vxlan.VNI) error {
+	e.mu.Lock()
+	o := e.overlays[v]
+	if o != nil {
+		delete(e.overlays, v)
+		e.vnis.store(v, nil)
+	}
+	e.mu.Unlock()
+	if o == nil {
+		return fmt.Errorf("vtep: delete VNI %v: %w", v, ErrNoVNI)
+	}
+	err := o.device.Close()
+	o.transmitters.Wait()
+	return err
+}
+
+// transmit starts the transmitters of an overlay. e.mu is held.
+func (e *Endpoint) transmit(o *overlay) {
+	for _, reader := range o.device.Readers() {
+		t := &transmitter{e: e, o: o, reader: reader, sender: e.conn.NewSender()}
+		o.transmitters.Go(func() {
+			if err := t.run(); !errors.Is(err, net.ErrClosed) {
+				go e.lose(o, err)
+			}
+		})
+	}
+}
+
+// lose gives a VNI up whose device does not answer any more.
+func (e *Endpoint) lose(o *overlay, cause error) {
+	e.mu.Lock()
+	mine := e.overlays[o.vni] == o
+	last := mine && len(e.overlays) == 1
+	e.mu.Unlock()
+	if !mine {
+		return // deleted meanwhile
+	}
+	e.log.Error("device is gone, its VNI ends", zap.Stringer("vni", o.vni), zap.String("device", o.device.Name()), zap.Error(cause))
+	if last {
+		e.fail(fmt.Errorf("vtep: device %s of VNI %v is gone: %w", o.device.Name(), o.vni, cause))
+		return
+	}
+	if err := e.DelVNI(o.vni); err != nil && !errors.Is(err, ErrNoVNI) {
+		e.log.Warn("close device", zap.String("device", o.device.Name()), zap.Error(err))
+	}
+}
+
+// newOutlet gives a receiver its way into an overlay's device. It returns nil
+// when the VNI was deleted meanwhile.
+func (e *Endpoint) newOutlet(r *receiver, o *overlay) *outlet {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if e.overlays[o.vni] != o {
+		return nil
+	}
+	// Those of deleted VNIs are of no use any more.
+	for old := range r.outlets {
+		if e.overlays[old.vni] != old {
+			delete(r.outlets, old)
+		}
+	}
+	out := &outlet{o: o, writer: o.device.NewWriter()}
+	out.coalesce.MTU = o.device.MTU()
+	out.coalesce.Off = o.device.Features()&(tap.TSO4|tap.TSO6|tap.USO) == 0
+	r.outlets[o] = out
+	return out
+}
+
+const (
+	longestSweep  = 10 * time.Second
+	shortestSweep = 100 * time.Millisecond
+)
+
+// sweep removes expired entries until ctx is done: often enough that one
+// outlives its time by a quarter at most, and at least every 10 s.
+func (e *Endpoint) sweep(ctx context.Context) {
+	timer := time.NewTimer(0)
+	defer timer.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-timer.C:
+		}
+		next := longestSweep
+		e.mu.Lock()
+		for _, o := range e.overlays {
+			o.table.Age(e.now())
+			if a := o.table.Ageing(); a > 0 {
+				next = min(next, a/4)
+			}
+		}
+		e.mu.Unlock()
+		timer.Reset(max(next, shortestSweep))
+	}
+}

@@ -1,0 +1,99 @@
+package vtep
+
+import (
+	"maps"
+	"net/netip"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/govxlan/govxlan/fdb"
+	"github.com/govxlan/govxlan/tap"
+	"github.com/govxlan/govxlan/vxlan"
+)
+
+// overlay is one VNI of an endpoint: an Ethernet, its device and its table.
+type overlay struct {
+	vni    vxlan.VNI
+	device tap.Device
+	mac    vxlan.MAC // of the device
+	table  *fdb.Table
+	learn  bool
+
+	// senders are the VTEPs whose frames are accepted, by address alone: the
+	// source port says nothing about who it is (RFC 7348 section 5). Replaced
+	// as a whole, under Endpoint.mu.
+	senders      atomic.Pointer[map[netip.Addr]*peer]
+	allowUnknown bool
+
+	rx rxCounters
+	tx txCounters
+
+	transmitters sync.WaitGroup
+}
+
+// peer is a VTEP as one VNI sees it.
+type peer struct {
+	remote    fdb.Remote
+	lastHeard atomic.Int64 // Clock of the last frame, +1; 0 = never
+	rxFrames  atomic.Uint64
+	rxBytes   atomic.Uint64
+	txFrames  atomic.Uint64
+	txBytes   atomic.Uint64
+	// Why it is in senders: as so many members of the flood list (one address,
+	// several ports), as the target of
+	// so many static entries, or because strangers are allowed.
+	floods   int
+	statics  int
+	stranger bool
+}
+
+// maxStrangers bounds the VTEPs that are remembered only because
+// AllowUnknownVTEPs let them speak; more are served, but not listed.
+const maxStrangers = 4096
+
+// sender returns the peer of an address, or nil.
+func (o *overlay) sender(a netip.Addr) *peer {
+	return (*o.senders.Load())[a]
+}
+
+// changeSenders replaces the map of senders by a changed copy. Endpoint.mu is
+// held.
+func (o *overlay) changeSenders(change func(map[netip.Addr]*peer)) {
+	m := maps.Clone(*o.senders.Load())
+	change(m)
+	o.senders.Store(&m)
+}
+
+// admit notes why frames from r are accepted. Endpoint.mu is held.
+func (o *overlay) admit(r fdb.Remote, why func(*peer)) {
+	o.changeSenders(func(m map[netip.Addr]*peer) {
+		p := m[r.Addr.Addr()]
+		if p == nil {
+			p = &peer{remote: r}
+			m[r.Addr.Addr()] = p
+		}
+		why(p)
+	})
+}
+
+// dismiss takes a reason back, and the sender with the last one.
+func (o *overlay) dismiss(r fdb.Remote, why func(*peer)) {
+	o.changeSenders(func(m map[netip.Addr]*peer) {
+		p := m[r.Addr.Addr()]
+		if p == nil {
+			return
+		}
+		why(p)
+		if p.floods == 0 && p.statics == 0 && !p.stranger {
+			delete(m, r.Addr.Addr())
+		}
+	})
+}
+
+// touch notes that the peer was heard of.
+func (p *peer) touch(now time.Duration, frames, bytes int) {
+	p.lastHeard.Store(int64(now) + 1)
+	p.rxFrames.Add(uint64(frames))
+	p.rxBytes.Add(uint64(bytes))
+}

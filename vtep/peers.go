@@ -1,0 +1,130 @@
+package vtep
+
+import (
+	"fmt"
+	"net/netip"
+
+	"github.com/govxlan/govxlan/fdb"
+	"github.com/govxlan/govxlan/vxlan"
+)
+
+// AddPeer adds a VTEP to the flood list of a VNI, and accepts its frames. The
+// same address with another port is another peer.
+func (e *Endpoint) AddPeer(v vxlan.VNI, a netip.AddrPort) error {
+	return e.change(v, "add peer", func(o *overlay) error { return o.addPeer(a) })
+}
+
+// DelPeer takes a VTEP off the flood list of a VNI and forgets what was learned
+// from it.
+func (e *Endpoint) DelPeer(v vxlan.VNI, a netip.AddrPort) error {
+	return e.change(v, "delete peer", func(o *overlay) error { return o.delPeer(a) })
+}
+
+// AddStatic binds a MAC to a VTEP, and accepts that VTEP's frames. It returns
+// fdb.ErrExists when the MAC has a static entry already.
+func (e *Endpoint) AddStatic(v vxlan.VNI, s StaticEntry) error {
+	return e.change(v, "add static entry", func(o *overlay) error { return o.addStatic(s) })
+}
+
+// DelEntry removes the entry of a MAC, static or learned.
+func (e *Endpoint) DelEntry(v vxlan.VNI, mac vxlan.MAC) error {
+	return e.change(v, "delete entry", func(o *overlay) error { return o.delEntry(mac) })
+}
+
+// change calls f with a VNI's overlay under the lock.
+func (e *Endpoint) change(v vxlan.VNI, what string, f func(*overlay) error) error {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	o := e.overlays[v]
+	if o == nil {
+		return fmt.Errorf("vtep: %s: VNI %v: %w", what, v, ErrNoVNI)
+	}
+	if err := f(o); err != nil {
+		return fmt.Errorf("vtep: %s: VNI %v: %w", what, v, err)
+	}
+	return nil
+}
+
+func (o *overlay) addPeer(a netip.AddrPort) error {
+	r := remote(a)
+	if err := checkVTEP(r.Addr); err != nil {
+		return err
+	}
+	if !o.table.AddFlood(r) {
+		return fmt.Errorf("%v: %w", a, ErrPeerExists)
+	}
+	o.admit(r, func(p *peer) { p.floods++ })
+	return nil
+}
+
+func (o *overlay) delPeer(a netip.AddrPort) error {
+	r := remote(a)
+	if !o.table.DelFlood(r) {
+		return fmt.Errorf("%v: %w", a, ErrNoPeer)
+	}
+	o.table.DelRemote(r)
+	o.dismiss(r, func(p *peer) { p.floods-- })
+	return nil
+}
+
+func (o *overlay) addStatic(s StaticEntry) error {
+	r := remote(s.VTEP)
+	if err := checkVTEP(r.Addr); err != nil {
+		return err
+	}
+	if err := o.table.Add(fdb.MAC(s.MAC), r); err != nil {
+		return fmt.Errorf("%v: %w", s.MAC, err)
+	}
+	o.admit(r, func(p *peer) { p.statics++ })
+	return nil
+}
+
+func (o *overlay) delEntry(mac vxlan.MAC) error {
+	var was *fdb.Entry
+	for entry := range o.table.All(0) {
+		if entry.MAC == fdb.MAC(mac) {
+			was = &entry
+			break
+		}
+	}
+	if was == nil {
+		return fmt.Errorf("%v: %w", mac, fdb.ErrNotFound)
+	}
+	if err := o.table.Del(fdb.MAC(mac)); err != nil {
+		return fmt.Errorf("%v: %w", mac, err)
+	}
+	if was.Kind == fdb.KindStatic {
+		o.dismiss(was.Remote, func(p *peer) { p.statics-- })
+	}
+	return nil
+}
+
+// checkVTEP refuses what cannot be the address of one VTEP.
+func checkVTEP(a netip.AddrPort) error {
+	switch {
+	case !a.Addr().IsValid() || a.Addr().IsUnspecified():
+		return fmt.Errorf("%v is not the address of a VTEP", a)
+	case a.Addr().IsMulticast():
+		return fmt.Errorf("%v is a multicast group, not the address of one VTEP", a)
+	case a.Port() == 0:
+		return fmt.Errorf("%v: port 0 cannot be sent to", a)
+	}
+	return nil
+}
+
+// admitStranger remembers a VTEP that speaks without being a peer.
+func (e *Endpoint) admitStranger(o *overlay, a netip.Addr) *peer {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if p := o.sender(a); p != nil {
+		return p
+	}
+	// The kernel's rule: answers go to our own port, not to the source port
+	// of the packet, which only stands for a flow.
+	r := fdb.Remote{Addr: netip.AddrPortFrom(a, e.conn.Locals()[0].Port())}
+	if len(*o.senders.Load()) >= maxStrangers {
+		return &peer{remote: r}
+	}
+	o.admit(r, func(p *peer) { p.stranger = true })
+	return o.sender(a)
+}

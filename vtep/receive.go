@@ -1,0 +1,317 @@
+package vtep
+
+import (
+	"encoding/binary"
+	"net/netip"
+	"time"
+
+	"github.com/govxlan/govxlan/fdb"
+	"github.com/govxlan/govxlan/tap"
+	"github.com/govxlan/govxlan/transport"
+	"github.com/govxlan/govxlan/vxlan"
+)
+
+// recvTrains is how many trains one Recv takes.
+const recvTrains = 64
+
+// receiver carries packets from one socket of the underlay to the devices. It
+// runs to completion: whoever receives a packet also writes its frame.
+type receiver struct {
+	e      *Endpoint
+	conn   transport.Receiver
+	trains [recvTrains]transport.Train
+
+	outlets map[*overlay]*outlet
+	dirty   []*outlet // those with frames of this batch
+
+	// Memo of the last packet: packets come in runs of one VNI, one VTEP and
+	// one station.
+	out    *outlet
+	vni    vxlan.VNI
+	source netip.Addr
+	peer   *peer
+	ok     bool // source may speak
+	mac    fdb.MAC
+	known  bool // mac was learned from this source in this batch
+
+	tally endpointTally
+	// What came from peer and is not counted with it yet.
+	peerFrames, peerBytes int
+}
+
+// endpointTally gathers what belongs to no VNI, for one batch.
+type endpointTally struct{ badHeader, shortFrame, unknownVNI uint64 }
+
+// outlet is one receiver's way into one device.
+type outlet struct {
+	o        *overlay
+	writer   tap.Writer
+	coalesce tap.Coalescer
+	tally    rxTally
+	dirty    bool
+}
+
+// rxTally gathers a batch's counts, so that the shared counters are touched
+// once a batch and not once a frame.
+type rxTally struct {
+	frames, bytes              uint64
+	unknownVTEP, invalidSource uint64
+	ownMAC, staticMAC, ecn     uint64
+	oversize, device           uint64
+	notLearned, ecnAlerts      uint64
+}
+
+// run carries batches until the underlay is closed. It returns what ended it.
+func (r *receiver) run() error {
+	for {
+		n, err := r.conn.Recv(r.trains[:])
+		if err != nil {
+			return err
+		}
+		r.batch(r.trains[:n], r.e.now())
+	}
+}
+
+// batch carries the trains of one Recv.
+func (r *receiver) batch(trains []transport.Train, now time.Duration) {
+	// What was true of the last batch may have changed.
+	r.out, r.known, r.source = nil, false, netip.Addr{}
+	for i := range trains {
+		r.train(&trains[i], now)
+	}
+	r.settle(now)
+	for _, out := range r.dirty {
+		out.flush()
+		out.dirty = false
+	}
+	r.dirty = r.dirty[:0]
+	r.e.counters.add(&r.tally)
+}
+
+// settle counts what came from the peer of the memo.
+func (r *receiver) settle(now time.Duration) {
+	if r.peerFrames > 0 {
+		r.peer.touch(now, r.peerFrames, r.peerBytes)
+		r.peerFrames, r.peerBytes = 0, 0
+	}
+}
+
+func (c *endpointCounters) add(t *endpointTally) {
+	if *t == (endpointTally{}) {
+		return
+	}
+	c.dropBadHeader.Add(t.badHeader)
+	c.dropShortFrame.Add(t.shortFrame)
+	c.dropUnknownVNI.Add(t.unknownVNI)
+	*t = endpointTally{}
+}
+
+// train carries the datagrams of one VTEP.
+func (r *receiver) train(t *transport.Train, now time.Duration) {
+	if source := t.Addr.Addr(); source != r.source {
+		r.source = source
+		r.out = nil // the peer is looked up anew
+	}
+	segment := 0
+	if t.Stride > 0 && t.Stride < len(t.Buf) && cutShort(t.Buf, t.Stride) {
+		// Not a train at all: the kernel handed over one packet with a
+		// superframe of UDP datagrams inside, and told the size of those.
+		segment, t.Stride = t.Stride, 0
+	}
+	for i := range t.Len() {
+		r.packet(t.Datagram(i), segment, t.TOS, now)
+	}
+}
+
+// cutShort says whether the first datagram of a train carries an IPv4 or IPv6
+// packet that goes on behind the datagram's end.
+func cutShort(b []byte, stride int) bool {
+	const ip = vxlan.HeaderLen + vxlan.EthernetLen
+	if stride < ip+vxlan.IPv4Len {
+		return len(b) > ip+vxlan.IPv4Len && stride < ip+6 || innerLength(b[:min(len(b), ip+40)]) > stride
+	}
+	return innerLength(b[:stride]) > stride
+}
+
+// innerLength is how long the inner IP header says that the packet is, VXLAN
+// header and all; 0 when it is not IP.
+func innerLength(b []byte) int {
+	const ip = vxlan.HeaderLen + vxlan.EthernetLen
+	if len(b) < ip+6 {
+		return 0
+	}
+	switch binary.BigEndian.Uint16(b[ip-2:]) {
+	case 0x0800:
+		return ip + int(binary.BigEndian.Uint16(b[ip+2:]))
+	case 0x86DD:
+		return ip + vxlan.IPv6Len + int(binary.BigEndian.Uint16(b[ip+4:]))
+	}
+	return 0
+}
+
+// packet carries one VXLAN packet.
+func (r *receiver) packet(b []byte, segment int, tos uint8, now time.Duration) {
+	h, frame, err := vxlan.Parse(b)
+	if err != nil {
+		if err == vxlan.ErrFrame {
+			r.tally.shortFrame++
+		} else {
+			r.tally.badHeader++
+		}
+		return
+	}
+	if r.out == nil || h.VNI != r.vni {
+		if !r.turn(h.VNI, now) {
+			r.tally.unknownVNI++
+			return
+		}
+	}
+	out := r.out
+	if !r.ok {
+		out.tally.unknownVTEP++
+		return
+	}
+	if mac := fdb.MAC(frame[6:12]); !r.known || mac != r.mac {
+		if !r.learn(mac, now) {
+			return
+		}
+	}
+	// Congestion marks of the underlay: most packets carry none, and cost
+	// nothing here.
+	if outer := vxlan.ECN(tos & 3); outer != vxlan.NotECT && !out.mark(frame, outer) {
+		return
+	}
+	if out.coalesce.Add(frame, segment) == tap.Oversize {
+		out.tally.oversize++
+		return
+	}
+	out.tally.frames++
+	out.tally.bytes += uint64(len(frame))
+	r.peerFrames++
+	r.peerBytes += len(frame)
+	if out.coalesce.Full() {
+		out.flush()
+	}
+}
+
+// turn makes the memo one of this VNI and the current source. It returns false
+// when there is no such VNI.
+func (r *receiver) turn(v vxlan.VNI, now time.Duration) bool {
+	r.settle(now)
+	r.vni, r.out, r.known = v, nil, false
+	o := r.e.vnis.load(v)
+	if o == nil {
+		return false
+	}
+	out := r.outlets[o]
+	if out == nil {
+		out = r.e.newOutlet(r, o)
+		if out == nil {
+			return false // deleted this moment
+		}
+	}
+	if !out.dirty {
+		out.dirty = true
+		r.dirty = append(r.dirty, out)
+	}
+	r.out = out
+	r.peer = o.sender(r.source)
+	r.ok = r.peer != nil
+	if !r.ok && o.allowUnknown {
+		r.peer = r.e.admitStranger(o, r.source)
+		r.ok = true
+	}
+	return true
+}
+
+// learn notes where the station is and says whether its frame is accepted.
+func (r *receiver) learn(mac fdb.MAC, now time.Duration) bool {
+	out := r.out
+	o := out.o
+	r.known = false
+	if mac[0]&1 != 0 || mac == (fdb.MAC{}) {
+		out.tally.invalidSource++
+		return false
+	}
+	if mac == fdb.MAC(o.mac) {
+		out.tally.ownMAC++
+		return false
+	}
+	if o.learn {
+		switch o.table.Learn(mac, r.peer.remote, now) {
+		case fdb.Static:
+			out.tally.staticMAC++
+			return false
+		case fdb.Full:
+			out.tally.notLearned++
+			return true
+		}
+	} else if to, ok := o.table.Lookup(mac); ok && to.Addr != r.peer.remote.Addr {
+		out.tally.staticMAC++
+		return false
+	}
+	r.mac, r.known = mac, true
+	return true
+}
+
+// mark carries the underlay's ECN marks into the frame (RFC 6040 section 4.2)
+// and says whether the frame may go on.
+func (out *outlet) mark(frame []byte, outer vxlan.ECN) bool {
+	var in vxlan.Inner
+	if in.Parse(frame) != nil || in.L3 == 0 {
+		return true // not IP: nothing to mark
+	}
+	e, verdict := vxlan.DecapECN(outer, in.ECN())
+	switch verdict {
+	case vxlan.ECNDrop:
+		out.tally.ecn++
+		return false
+	case vxlan.ECNAlert:
+		out.tally.ecnAlerts++
+	}
+	if e != in.ECN() {
+		vxlan.SetECN(frame, &in, e)
+	}
+	return true
+}
+
+// flush writes the frames gathered so far and counts them.
+func (out *outlet) flush() {
+	vectors := out.coalesce.Vectors()
+	t := &out.tally
+	for len(vectors) > 0 {
+		n, err := out.writer.Write(vectors)
+		vectors = vectors[n:]
+		if err != nil && len(vectors) > 0 {
+			// Down, or gone; each frame finds out for itself, since the link
+			// may come up in the middle.
+			v := &vectors[0]
+			merged := len(v.Parts) // frames that came
+			t.device += uint64(merged)
+			t.frames -= uint64(merged)
+			t.bytes -= uint64(v.Len() + (merged-1)*int(v.Header.HeaderBytes))
+			vectors = vectors[1:]
+		}
+	}
+	out.coalesce.Reset()
+	out.o.rx.add(t)
+	*t = rxTally{}
+}
+
+// add takes a batch's tally into the counters.
+func (c *rxCounters) add(t *rxTally) {
+	c.frames.Add(t.frames)
+	c.bytes.Add(t.bytes)
+	if t.unknownVTEP|t.invalidSource|t.ownMAC|t.staticMAC|t.ecn|t.oversize|t.device|t.notLearned|t.ecnAlerts == 0 {
+		return
+	}
+	c.dropUnknownVTEP.Add(t.unknownVTEP)
+	c.dropInvalidSource.Add(t.invalidSource)
+	c.dropOwnMAC.Add(t.ownMAC)
+	c.dropStaticMAC.Add(t.staticMAC)
+	c.dropECN.Add(t.ecn)
+	c.dropOversize.Add(t.oversize)
+	c.dropDevice.Add(t.device)
+	c.notLearnedFull.Add(t.notLearned)
+	c.ecnAlert.Add(t.ecnAlerts)
+}

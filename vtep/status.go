@@ -1,0 +1,157 @@
+package vtep
+
+import (
+	"cmp"
+	"net/netip"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/govxlan/govxlan/fdb"
+	"github.com/govxlan/govxlan/vxlan"
+)
+
+// Status is an endpoint at one moment. Its JSON form is what `govxlan status`
+// prints.
+type Status struct {
+	Local    string           `json:"local"`
+	Port     uint16           `json:"port"`
+	Uptime   Seconds          `json:"uptime_s"`
+	Counters EndpointCounters `json:"counters"`
+	VNIs     []VNIStatus      `json:"vnis"`
+}
+
+// VNIStatus is one VNI of a Status.
+type VNIStatus struct {
+	VNI      vxlan.VNI    `json:"vni"`
+	Device   string       `json:"device"`
+	MAC      vxlan.MAC    `json:"mac"`
+	MTU      int          `json:"mtu"`
+	Offload  string       `json:"offload"`
+	Queues   int          `json:"queues"`
+	Entries  int          `json:"entries"`
+	Peers    []PeerStatus `json:"peers"`
+	Counters Counters     `json:"counters"`
+}
+
+// PeerStatus is one VTEP that may speak in a VNI.
+type PeerStatus struct {
+	VTEP netip.Addr `json:"vtep"`
+	Port uint16     `json:"port"`
+	// LastHeard is the time since its last frame; nil when there was none.
+	LastHeard *Seconds `json:"last_heard_s"`
+	RxFrames  uint64   `json:"rx_frames"`
+	TxFrames  uint64   `json:"tx_frames"`
+	RxBytes   uint64   `json:"rx_bytes"`
+	TxBytes   uint64   `json:"tx_bytes"`
+}
+
+// EntryStatus is one line of the FDB.
+type EntryStatus struct {
+	VNI  vxlan.VNI  `json:"vni"`
+	MAC  vxlan.MAC  `json:"mac"`
+	VTEP netip.Addr `json:"vtep"`
+	Port uint16     `json:"port"`
+	Kind string     `json:"kind"` // learned, static, flood
+	// Age is the time since the station's last frame; nil but for learned
+	// entries.
+	Age *Seconds `json:"age_s,omitempty"`
+}
+
+// Seconds is a duration that JSON shows as a number with one decimal.
+type Seconds float64
+
+func seconds(d time.Duration) Seconds {
+	return Seconds(d.Round(100 * time.Millisecond).Seconds())
+}
+
+// Status returns a snapshot: VNIs by number, peers by address.
+func (e *Endpoint) Status() Status {
+	now := e.now()
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	s := Status{
+		Uptime: seconds(now - e.started),
+		Counters: EndpointCounters{
+			RxDropBadHeader:  e.counters.dropBadHeader.Load(),
+			RxDropShortFrame: e.counters.dropShortFrame.Load(),
+			RxDropUnknownVNI: e.counters.dropUnknownVNI.Load(),
+		},
+		VNIs: []VNIStatus{},
+	}
+	var locals []string
+	for _, a := range e.conn.Locals() {
+		locals = append(locals, a.Addr().String())
+		s.Port = a.Port()
+	}
+	s.Local = strings.Join(locals, ",")
+	for _, o := range e.sorted() {
+		s.VNIs = append(s.VNIs, o.status(now))
+	}
+	return s
+}
+
+// sorted returns the overlays by VNI. e.mu is held.
+func (e *Endpoint) sorted() []*overlay {
+	all := make([]*overlay, 0, len(e.overlays))
+	for _, o := range e.overlays {
+		all = append(all, o)
+	}
+	slices.SortFunc(all, func(a, b *overlay) int { return cmp.Compare(a.vni, b.vni) })
+	return all
+}
+
+func (o *overlay) status(now time.Duration) VNIStatus {
+	v := VNIStatus{
+		VNI: o.vni, Device: o.device.Name(), MAC: o.mac, MTU: o.device.MTU(),
+		Offload:  o.device.Features().String(),
+		Queues:   len(o.device.Readers()),
+		Entries:  o.table.Len(),
+		Peers:    []PeerStatus{},
+		Counters: read(&o.rx, &o.tx),
+	}
+	for a, p := range *o.senders.Load() {
+		ps := PeerStatus{
+			VTEP: a, Port: p.remote.Addr.Port(),
+			RxFrames: p.rxFrames.Load(), RxBytes: p.rxBytes.Load(),
+			TxFrames: p.txFrames.Load(), TxBytes: p.txBytes.Load(),
+		}
+		if heard := p.lastHeard.Load(); heard > 0 {
+			age := seconds(max(now-time.Duration(heard-1), 0))
+			ps.LastHeard = &age
+		}
+		v.Peers = append(v.Peers, ps)
+	}
+	slices.SortFunc(v.Peers, func(a, b PeerStatus) int { return a.VTEP.Compare(b.VTEP) })
+	return v
+}
+
+// FDB returns the tables of all VNIs, or of one: each flood list first, under
+// the MAC 00:00:00:00:00:00 as `bridge fdb` shows it, then the entries by MAC.
+func (e *Endpoint) FDB(only ...vxlan.VNI) []EntryStatus {
+	now := e.now()
+	e.mu.Lock()
+	overlays := e.sorted()
+	e.mu.Unlock()
+	entries := []EntryStatus{}
+	for _, o := range overlays {
+		if len(only) > 0 && !slices.Contains(only, o.vni) {
+			continue
+		}
+		for _, r := range o.table.Flood() {
+			entries = append(entries, EntryStatus{VNI: o.vni, VTEP: r.Addr.Addr(), Port: r.Addr.Port(), Kind: "flood"})
+		}
+		for f := range o.table.All(now) {
+			entry := EntryStatus{
+				VNI: o.vni, MAC: vxlan.MAC(f.MAC),
+				VTEP: f.Remote.Addr.Addr(), Port: f.Remote.Addr.Port(), Kind: "static",
+			}
+			if f.Kind == fdb.KindLearned {
+				age := seconds(f.Age)
+				entry.Kind, entry.Age = "learned", &age
+			}
+			entries = append(entries, entry)
+		}
+	}
+	return entries
+}

@@ -1,0 +1,345 @@
+package vtep
+
+import (
+	"encoding/binary"
+	"errors"
+	"sync"
+	"syscall"
+	"unsafe"
+
+	"github.com/govxlan/govxlan/fdb"
+	"github.com/govxlan/govxlan/tap"
+	"github.com/govxlan/govxlan/transport"
+	"github.com/govxlan/govxlan/vxlan"
+)
+
+const (
+	// trainBytes is the memory in which the trains of one batch are built: what
+	// a full batch of the device becomes, with a VXLAN header a frame.
+	trainBytes = 512 << 10
+	// mostLanes is how many lanes a batch may have: one for each destination
+	// and source port. A power of two.
+	mostLanes = 64
+	// mostTrains bounds the trains of one Send.
+	mostTrains = 256
+)
+
+// transmitter carries frames from one queue of a device to the underlay. It
+// runs to completion: whoever reads a frame also sends it.
+type transmitter struct {
+	e      *Endpoint
+	o      *overlay
+	reader tap.Reader
+	sender transport.Sender
+	batch  tap.Batch
+}
+
+// workshop is where one batch becomes trains. Transmitters share them through
+// a pool: only those with something to send hold one.
+type workshop struct {
+	buf    []byte
+	used   int
+	trains []transport.Train
+	owners []trainOwner // of trains
+	open   bool         // the last train may grow
+
+	frames []pending
+	lanes  []lane
+
+	segments int // most datagrams of a train
+	split    tap.Splitter
+	inner    vxlan.Inner
+}
+
+// pending is what is known of one frame of the batch.
+type pending struct {
+	next int32 // the lane's next frame, -1 = none
+	tos  uint8
+	hash uint32
+}
+
+// lane is a queue of frames with one destination and one source port, in the
+// order in which they came: what can share trains.
+type lane struct {
+	to          *fdb.Remote  // nil: several
+	replicas    []fdb.Remote // each gets a copy, where to is nil
+	slot        uint32       // source port
+	first, last int32
+	peer        *peer // nil: not listed
+}
+
+// trainOwner is who a train counts for.
+type trainOwner struct {
+	peer    *peer
+	frames  int
+	bytes   int
+	flooded bool
+}
+
+var workshops = sync.Pool{New: func() any {
+	return &workshop{
+		buf:    make([]byte, trainBytes),
+		trains: make([]transport.Train, 0, mostTrains),
+		owners: make([]trainOwner, 0, mostTrains),
+		lanes:  make([]lane, 0, mostLanes),
+	}
+}}
+
+// run carries batches until the device or the underlay is closed. It returns
+// what ended it.
+func (t *transmitter) run() error {
+	for {
+		if err := t.reader.Read(&t.batch); err != nil {
+			return err
+		}
+		w := workshops.Get().(*workshop)
+		t.carry(w, t.batch.Frames)
+		workshops.Put(w)
+	}
+}
+
+// carry sends one batch.
+func (t *transmitter) carry(w *workshop, frames []tap.Frame) {
+	w.sort(t, frames)
+	header := binary.BigEndian.Uint64(headerBytes(t.o.vni))
+	for i := range w.lanes {
+		w.build(t, &w.lanes[i], frames, header)
+	}
+	w.flush(t)
+}
+
+// headerBytes is the VXLAN header of a VNI.
+func headerBytes(v vxlan.VNI) []byte {
+	b := make([]byte, vxlan.HeaderLen)
+	vxlan.Header{VNI: v}.Put(b)
+	return b
+}
+
+// sort looks every frame up and puts it into its lane.
+func (w *workshop) sort(t *transmitter, frames []tap.Frame) {
+	o := t.o
+	w.lanes = w.lanes[:0]
+	w.frames = w.frames[:0]
+	limits := t.e.conn.Limits()
+	flows := uint64(max(limits.Flows, 1))
+	// Where the kernel takes no trains, the transport takes them apart again:
+	// long ones still save passes through our own code.
+	w.segments = limits.Segments
+	if w.segments <= 1 {
+		w.segments = transport.MaxSegments
+	}
+	for i := range frames {
+		f := &frames[i]
+		w.frames = append(w.frames, pending{next: -1})
+		if w.inner.Parse(f.Bytes) != nil {
+			o.tx.dropBadFrame.Add(1)
+			continue
+		}
+		var replicas []fdb.Remote
+		mac := fdb.MAC(f.Bytes[:6])
+		to, ok := o.table.Lookup(mac)
+		if !ok {
+			to = nil
+			if replicas = o.table.Replicas(mac); len(replicas) == 0 {
+				o.tx.dropNoDestination.Add(1)
+				continue
+			}
+		}
+		p := &w.frames[i]
+		p.hash = w.inner.Hash
+		p.tos = uint8(vxlan.EncapECN(w.inner.ECN()))
+		w.enqueue(o, to, replicas, uint32(uint64(p.hash)*flows>>32), int32(i))
+	}
+}
+
+// enqueue appends frame i to the lane of its destination and source port.
+func (w *workshop) enqueue(o *overlay, to *fdb.Remote, replicas []fdb.Remote, slot uint32, i int32) {
+	// From the end: frames come in runs.
+	for n := len(w.lanes) - 1; n >= 0; n-- {
+		l := &w.lanes[n]
+		if l.to == to && l.slot == slot && unsafe.SliceData(l.replicas) == unsafe.SliceData(replicas) {
+			w.frames[l.last].next = i
+			l.last = i
+			return
+		}
+	}
+	var p *peer
+	if to != nil {
+		p = o.sender(to.Addr.Addr())
+	}
+	w.lanes = append(w.lanes, lane{to: to, replicas: replicas, slot: slot, first: i, last: i, peer: p})
+}
+
+// build turns a lane into trains.
+func (w *workshop) build(t *transmitter, l *lane, frames []tap.Frame, header uint64) {
+	w.open = false
+	for i := l.first; i >= 0; i = w.frames[i].next {
+		f, p := &frames[i], &w.frames[i]
+		if f.Header.GSO != tap.GSONone {
+			w.addSuperframe(t, l, p, f, header)
+			continue
+		}
+		if tap.CompleteChecksum(&f.Header, f.Bytes) != nil {
+			t.o.tx.dropBadFrame.Add(1)
+			continue
+		}
+		w.addFrame(t, l, p, f.Bytes, header)
+	}
+	w.closeTrain(t, l)
+}
+
+// addFrame appends one frame to the lane's open train, or begins another.
+func (w *workshop) addFrame(t *transmitter, l *lane, p *pending, frame []byte, header uint64) {
+	size := vxlan.HeaderLen + len(frame)
+	if size > transport.MaxBytes {
+		t.o.tx.dropTooBig.Add(1)
+		return
+	}
+	if !w.open || size > w.train().Stride || !w.continues(p, size) {
+		w.begin(t, l, p, size)
+	}
+	binary.BigEndian.PutUint64(w.buf[w.used:], header)
+	copy(w.buf[w.used+vxlan.HeaderLen:], frame)
+	w.grow(1, size)
+	if size < w.train().Stride {
+		w.closeTrain(t, l) // a shorter datagram is the last
+	}
+}
+
+// addSuperframe takes a superframe apart, straight into trains.
+func (w *workshop) addSuperframe(t *transmitter, l *lane, p *pending, f *tap.Frame, header uint64) {
+	if w.split.Init(&f.Header, f.Bytes) != nil {
+		t.o.tx.dropBadFrame.Add(1)
+		return
+	}
+	stride := w.split.Stride(vxlan.HeaderLen)
+	if stride > transport.MaxBytes {
+		t.o.tx.dropTooBig.Add(uint64(w.split.Segments()))
+		return
+	}
+	for left := w.split.Segments(); left > 0; {
+		// A superframe may continue a train of frames of its own size.
+		if !w.open || stride != w.train().Stride || !w.continues(p, stride) {
+			w.begin(t, l, p, stride)
+		}
+		room := transport.MaxBytes - len(w.train().Buf)
+		n, bytes := w.split.Next(w.buf[w.used:w.used+room], vxlan.HeaderLen, w.segments-w.owner().frames)
+		for at := w.used; at < w.used+bytes; at += stride {
+			binary.BigEndian.PutUint64(w.buf[at:], header)
+		}
+		w.grow(n, bytes)
+		if left -= n; left > 0 || bytes < n*stride {
+			w.closeTrain(t, l) // full, or its last datagram is shorter
+		}
+	}
+}
+
+func (w *workshop) train() *transport.Train { return &w.trains[len(w.trains)-1] }
+func (w *workshop) owner() *trainOwner      { return &w.owners[len(w.owners)-1] }
+
+// continues says whether the open train takes one more datagram of size bytes
+// from this frame, apart from its stride.
+func (w *workshop) continues(p *pending, size int) bool {
+	tr := w.train()
+	return tr.TOS == p.tos && len(tr.Buf)+size <= transport.MaxBytes && w.owner().frames < w.segments
+}
+
+// begin closes the open train and opens one with this stride. There is room
+// for a whole train behind w.used afterwards.
+func (w *workshop) begin(t *transmitter, l *lane, p *pending, stride int) {
+	w.closeTrain(t, l)
+	if len(w.buf)-w.used < transport.MaxBytes || len(w.trains) >= mostTrains {
+		w.flush(t)
+	}
+	w.trains = append(w.trains, transport.Train{
+		Buf: w.buf[w.used:w.used], Stride: stride, Hash: p.hash, TOS: p.tos,
+	})
+	w.owners = append(w.owners, trainOwner{peer: l.peer})
+	w.open = true
+}
+
+// grow takes the bytes written at w.used into the open train.
+func (w *workshop) grow(frames, bytes int) {
+	tr := w.train()
+	tr.Buf = tr.Buf[:len(tr.Buf)+bytes]
+	w.used += bytes
+	o := w.owner()
+	o.frames += frames
+	o.bytes += bytes - frames*vxlan.HeaderLen
+}
+
+// closeTrain addresses the open train; one for the flood list it multiplies,
+// over the same bytes (head-end replication).
+func (w *workshop) closeTrain(t *transmitter, l *lane) {
+	if !w.open {
+		return
+	}
+	w.open = false
+	if l.to != nil {
+		w.train().Addr = l.to.Addr
+		return
+	}
+	first, owner := *w.train(), *w.owner()
+	owner.flooded = true
+	w.trains = w.trains[:len(w.trains)-1]
+	w.owners = w.owners[:len(w.owners)-1]
+	for _, r := range l.replicas {
+		first.Addr = r.Addr
+		owner.peer = t.o.sender(r.Addr.Addr())
+		w.trains = append(w.trains, first)
+		w.owners = append(w.owners, owner)
+	}
+}
+
+// flush sends all trains and counts them. No train is open.
+func (w *workshop) flush(t *transmitter) {
+	tx := &t.o.tx
+	var frames, bytes, flooded int
+	for done := 0; done < len(w.trains); {
+		n, err := t.sender.Send(w.trains[done:])
+		for _, o := range w.owners[done : done+n] {
+			frames += o.frames
+			bytes += o.bytes
+			if o.flooded {
+				flooded += o.frames
+			}
+			if o.peer != nil {
+				o.peer.txFrames.Add(uint64(o.frames))
+				o.peer.txBytes.Add(uint64(o.bytes))
+			}
+		}
+		done += n
+		if err != nil && done < len(w.trains) {
+			tx.drop(err, w.owners[done].frames)
+			done++
+		}
+	}
+	if frames > 0 {
+		tx.frames.Add(uint64(frames))
+		tx.bytes.Add(uint64(bytes))
+	}
+	if flooded > 0 {
+		tx.flooded.Add(uint64(flooded))
+	}
+	w.trains = w.trains[:0]
+	w.owners = w.owners[:0]
+	w.used = 0
+}
+
+// drop counts frames that could not be sent, under what stood in the way.
+func (c *txCounters) drop(err error, frames int) {
+	n := uint64(frames)
+	switch {
+	case errors.Is(err, syscall.EMSGSIZE), errors.Is(err, transport.ErrTooLong):
+		c.dropTooBig.Add(n)
+	case errors.Is(err, syscall.ENETUNREACH), errors.Is(err, syscall.EHOSTUNREACH),
+		errors.Is(err, syscall.ENETDOWN), errors.Is(err, syscall.EADDRNOTAVAIL),
+		errors.Is(err, syscall.EINVAL), errors.Is(err, transport.ErrNoFamily):
+		// EINVAL: our own address was taken off the device.
+		c.dropUnreachable.Add(n)
+	case errors.Is(err, syscall.ENOBUFS), errors.Is(err, syscall.ENOMEM):
+		c.dropNoBuffer.Add(n)
+	default:
+		c.dropError.Add(n)
+	}
+}
