@@ -5,7 +5,10 @@ import "github.com/spf13/cobra"
 // commands lists every command; each lives in the file of its name.
 func commands() []*cobra.Command {
 	return []*cobra.Command{
+		newDecodeCommand(),
 		newDemoCommand(),
+		newFDBCommand(),
+		newStatusCommand(),
 		newUpCommand(),
 		newVersionCommand(),
 	}

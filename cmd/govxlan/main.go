@@ -71,19 +71,25 @@ On two hosts, 192.168.52.203 and 192.168.52.204:
 		},
 	}
 	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
-		return usagef("%w (see 'govxlan %s --help')", err, cmd.Name())
+		return usagef("%w (see '%s --help')", err, cmd.CommandPath())
 	})
 	root.AddCommand(commands()...)
-	// Wrong arguments are wrong usage, as wrong flags are.
-	for _, c := range root.Commands() {
-		if check := c.Args; check != nil {
-			c.Args = func(cmd *cobra.Command, args []string) error {
-				if err := check(cmd, args); err != nil {
-					return usageError{err}
-				}
-				return nil
+	judgeArguments(root)
+	return root
+}
+
+// judgeArguments makes wrong arguments wrong usage, as wrong flags are, for a
+// command and those below it.
+func judgeArguments(c *cobra.Command) {
+	if check := c.Args; check != nil {
+		c.Args = func(cmd *cobra.Command, args []string) error {
+			if err := check(cmd, args); err != nil {
+				return usageError{err}
 			}
+			return nil
 		}
 	}
-	return root
+	for _, sub := range c.Commands() {
+		judgeArguments(sub)
+	}
 }

@@ -13,12 +13,14 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/govxlan/govxlan/internal/control"
 	"github.com/govxlan/govxlan/tap"
 	"github.com/govxlan/govxlan/transport"
 	"github.com/govxlan/govxlan/vtep"
 	"github.com/govxlan/govxlan/vxlan"
 	"github.com/spf13/cobra"
 	"go.uber.org/zap"
+	"golang.org/x/sync/errgroup"
 )
 
 // upFlags are the flags of up as typed.
@@ -43,6 +45,7 @@ type upFlags struct {
 	queues       int
 	logLevel     string
 	logFormat    string
+	control      string
 }
 
 func newUpCommand() *cobra.Command {
@@ -94,6 +97,7 @@ one line when frames can flow, and remove everything on SIGINT or SIGTERM.`,
 	fs.BoolVar(&f.allowUnknown, "allow-unknown-vteps", false, "accept frames from VTEPs that are neither peer nor static")
 	fs.StringVar(&f.offload, "offload", "auto", "auto: whatever the kernel offers; off: plain frames and datagrams")
 	fs.IntVar(&f.queues, "queues", 0, "queues of the TAP and sockets of the port (default 1)")
+	fs.StringVar(&f.control, "control", "", "control socket (default: /run/govxlan/<port>-<network namespace>.sock)")
 	fs.StringVar(&f.logLevel, "log-level", "info", "debug, info, warn or error")
 	fs.StringVar(&f.logFormat, "log-format", "text", "text or json, on standard error")
 	return cmd
@@ -115,6 +119,7 @@ type upPlan struct {
 	allowUnknown bool
 	offload      bool
 	queues       int
+	control      string
 	newLogger    func(io.Writer) *zap.Logger
 }
 
@@ -127,6 +132,7 @@ func (f *upFlags) plan() (*upPlan, error) {
 		learning:     f.learning,
 		allowUnknown: f.allowUnknown,
 		queues:       max(f.queues, 1),
+		control:      f.control,
 	}
 	if !p.vni.Valid() {
 		return nil, usagef("--vni %d: a VNI has 24 bits, so 0 to %d", f.vni, vxlan.MaxVNI)
@@ -279,16 +285,35 @@ func (p *upPlan) run(ctx context.Context, stdout, stderr io.Writer) (err error) 
 	if err != nil {
 		return errors.Join(err, dev.Close(), conn.Close())
 	}
+	server, err := p.listenControl(endpoint)
+	if err != nil {
+		return errors.Join(err, endpoint.Close())
+	}
 	log.Info("endpoint is up", zap.Stringer("vni", p.vni), zap.String("device", dev.Name()),
 		zap.Stringer("offload", dev.Features()), zap.Int("queues", len(dev.Readers())),
 		zap.Int("train", conn.Limits().Segments), zap.Int("source_ports", conn.Limits().Flows),
 		zap.String("version", version))
 	if _, err := fmt.Fprintln(stdout, upLine(p, conn, dev, peers)); err != nil {
-		return errors.Join(fmt.Errorf("standard output: %w", err), endpoint.Close())
+		return errors.Join(fmt.Errorf("standard output: %w", err), server.Close(), endpoint.Close())
 	}
-	err = endpoint.Run(ctx)
+	tasks, ctx := errgroup.WithContext(ctx)
+	tasks.Go(func() error { return server.Serve(ctx) })
+	tasks.Go(func() error { return endpoint.Run(ctx) })
+	err = tasks.Wait()
 	log.Info("endpoint is down")
 	return err
+}
+
+// listenControl opens the control socket, at its usual place by default.
+func (p *upPlan) listenControl(endpoint *vtep.Endpoint) (*control.Server, error) {
+	path := p.control
+	if path == "" {
+		var err error
+		if path, err = control.DefaultPath(p.port); err != nil {
+			return nil, err
+		}
+	}
+	return control.Listen(path, endpoint, version)
 }
 
 // upLine is the one line that says that frames can flow.

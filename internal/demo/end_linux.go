@@ -2,12 +2,8 @@ package demo
 
 import (
 	"bufio"
-	"bytes"
 	"context"
-	"encoding/json"
-	"errors"
 	"fmt"
-	"net"
 	"net/netip"
 	"os"
 	"path/filepath"
@@ -15,9 +11,9 @@ import (
 	"strings"
 	"time"
 
+	"github.com/govxlan/govxlan/internal/control"
 	"github.com/govxlan/govxlan/internal/netlab"
 	"github.com/govxlan/govxlan/vxlan"
-	"golang.org/x/sys/unix"
 )
 
 // end is a host's VTEP.
@@ -73,14 +69,11 @@ func (e *kernelEnd) table(context.Context) ([]VTEPEntry, error) {
 
 // process is a VTEP of this program: a child that runs "govxlan up".
 type process struct {
-	cmd  *netlab.Cmd
-	args []string
-	log  string
-	up   chan string // the line that says frames can flow
-	// status is this end of the child's --status-fd: for each byte that is
-	// written, the child writes one line of JSON.
-	status *os.File
-	lines  *bufio.Reader
+	cmd     *netlab.Cmd
+	args    []string
+	log     string
+	up      chan string     // the line that says frames can flow
+	control *control.Client // asks the child for its table
 }
 
 // startProcess starts this very executable inside the host's namespace. Its
@@ -89,14 +82,16 @@ func startProcess(ctx context.Context, near, far *side, cfg Config) (*process, e
 	p := &process{
 		args: []string{
 			"up", "--vni", cfg.VNI.String(), "--local", near.Underlay.String(), "--peer", far.Underlay.String(),
-			"--netns", near.sandbox.Path(), "--name", vtepDev, "--bridge", bridgeDev,
+			"--netns", near.Sandbox, "--name", vtepDev, "--bridge", bridgeDev,
 		},
 		log: filepath.Join(near.host.LabDir(), "vtep"+near.Letter+".log"),
 		up:  make(chan string, 1),
 	}
+	socket := filepath.Join(near.host.LabDir(), "vtep"+near.Letter+".sock")
+	p.control = control.NewClient(socket)
 	// Not bound to the context: when that ends, the lab ends the process, and
 	// waits for it.
-	p.cmd = near.host.Command(context.WithoutCancel(ctx), "/proc/self/exe", append(p.args, "--status-fd", "3")...)
+	p.cmd = near.host.Command(context.WithoutCancel(ctx), "/proc/self/exe", append(p.args, "--control", socket)...)
 	p.cmd.Args[0] = "govxlan"
 	p.cmd.Outlive = cfg.Keep
 
@@ -107,19 +102,6 @@ func startProcess(ctx context.Context, near, far *side, cfg Config) (*process, e
 	}
 	defer log.Close()
 	p.cmd.Stderr = log
-	pair, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
-	if err != nil {
-		return nil, os.NewSyscallError("socketpair", err)
-	}
-	childEnd := os.NewFile(uintptr(pair[1]), "status")
-	defer childEnd.Close()
-	if err := unix.SetNonblock(pair[0], true); err != nil {
-		unix.Close(pair[0])
-		return nil, err
-	}
-	p.status = os.NewFile(uintptr(pair[0]), "status")
-	p.lines = bufio.NewReader(p.status)
-	p.cmd.ExtraFiles = []*os.File{childEnd}
 	stdout, err := p.cmd.StdoutPipe()
 	if err != nil {
 		return nil, err
@@ -141,11 +123,15 @@ const patience = 5 * time.Second
 
 func (p *process) ready(ctx context.Context) error {
 	select {
-	case line := <-p.up:
+	case line, ok := <-p.up:
 		if strings.HasPrefix(line, "up ") {
 			return nil
 		}
-		return p.failure("said " + strconv.Quote(line))
+		if ok {
+			return p.failure("said " + strconv.Quote(line))
+		}
+		// It closed its output without a word: it is about to end.
+		return p.failure("ended")
 	case <-p.cmd.Exited():
 		return p.failure("ended")
 	case <-time.After(patience):
@@ -159,38 +145,26 @@ func (p *process) ready(ctx context.Context) error {
 // say itself.
 func (p *process) failure(what string) error {
 	text, err := os.ReadFile(p.log)
-	lines := bytes.Split(bytes.TrimSpace(text), []byte("\n"))
-	last := string(lines[len(lines)-1])
+	lines := strings.Split(strings.TrimSpace(string(text)), "\n")
+	last := strings.TrimPrefix(lines[len(lines)-1], "govxlan: ")
 	if err != nil || last == "" {
 		return fmt.Errorf("govxlan up (process %d) %s", p.cmd.Process.Pid, what)
 	}
 	return fmt.Errorf("govxlan up (process %d) %s: %s", p.cmd.Process.Pid, what, last)
 }
 
-func (p *process) table(context.Context) ([]VTEPEntry, error) {
-	_ = p.status.SetDeadline(time.Now().Add(patience))
-	if _, err := p.status.Write([]byte{'\n'}); err != nil {
-		return nil, p.failure("does not take questions: " + reason(err))
-	}
-	line, err := p.lines.ReadBytes('\n')
+func (p *process) table(ctx context.Context) ([]VTEPEntry, error) {
+	entries, err := p.control.FDB(ctx)
 	if err != nil {
-		return nil, p.failure("does not answer: " + reason(err))
+		return nil, p.failure("does not answer: " + err.Error())
 	}
-	var answer struct{ FDB []VTEPEntry }
-	if err := json.Unmarshal(line, &answer); err != nil {
-		return nil, p.failure("answers in a way that is not understood: " + err.Error())
+	var table []VTEPEntry
+	for _, e := range entries {
+		t := VTEPEntry{VNI: e.VNI, MAC: e.MAC, VTEP: e.VTEP, Port: e.Port, Kind: e.Kind}
+		if e.Age != nil {
+			t.Age = float64(*e.Age)
+		}
+		table = append(table, t)
 	}
-	return answer.FDB, nil
-}
-
-func reason(err error) string {
-	var op *net.OpError
-	var path *os.PathError
-	switch {
-	case errors.As(err, &op):
-		return op.Err.Error()
-	case errors.As(err, &path):
-		return path.Err.Error()
-	}
-	return err.Error()
+	return table, nil
 }

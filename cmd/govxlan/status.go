@@ -1,0 +1,227 @@
+package main
+
+import (
+	"encoding/json"
+	"fmt"
+	"io"
+	"strings"
+	"text/tabwriter"
+	"time"
+
+	"github.com/govxlan/govxlan/internal/control"
+	"github.com/govxlan/govxlan/vtep"
+	"github.com/govxlan/govxlan/vxlan"
+	"github.com/spf13/cobra"
+)
+
+// controlFlags are common to all commands that ask a running endpoint.
+type controlFlags struct {
+	path string
+	json bool
+}
+
+func (f *controlFlags) add(cmd *cobra.Command) {
+	cmd.Flags().StringVar(&f.path, "control", "", "control socket (default: that of this network namespace)")
+	cmd.Flags().BoolVar(&f.json, "json", false, "print JSON")
+}
+
+func (f *controlFlags) client() (*control.Client, error) {
+	path := f.path
+	if path == "" {
+		var err error
+		if path, err = control.Find(); err != nil {
+			return nil, err
+		}
+	}
+	return control.NewClient(path), nil
+}
+
+// printJSON prints one value, indented for people and valid for programs.
+func printJSON(w io.Writer, v any) error {
+	e := json.NewEncoder(w)
+	e.SetIndent("", "  ")
+	return e.Encode(v)
+}
+
+func newStatusCommand() *cobra.Command {
+	var f controlFlags
+	cmd := &cobra.Command{
+		Use:   "status",
+		Short: "Show the running endpoint: VNIs, peers, counters",
+		Args:  cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			client, err := f.client()
+			if err != nil {
+				return err
+			}
+			s, err := client.Status(cmd.Context())
+			if err != nil {
+				return err
+			}
+			if f.json {
+				return printJSON(cmd.OutOrStdout(), s)
+			}
+			return printStatus(cmd.OutOrStdout(), s)
+		},
+	}
+	f.add(cmd)
+	return cmd
+}
+
+// printStatus prints an endpoint in at most 80 columns.
+func printStatus(w io.Writer, s control.Status) error {
+	fmt.Fprintf(w, "govxlan %s  local %s port %d  up %v\n", s.Version, s.Local, s.Port, duration(s.Uptime))
+	if d := drops(s.Counters); d != "" {
+		fmt.Fprintf(w, "  dropped before any VNI: %s\n", d)
+	}
+	for _, v := range s.VNIs {
+		fmt.Fprintf(w, "\nvni %v  device %s  mac %v  mtu %d\n", v.VNI, v.Device, v.MAC, v.MTU)
+		fmt.Fprintf(w, "  offload %s  queues %d  fdb %d entries\n", v.Offload, v.Queues, v.Entries)
+		fmt.Fprintf(w, "  rx %d frames %s  tx %d frames %s\n", v.Counters.RxFrames, size(v.Counters.RxBytes), v.Counters.TxFrames, size(v.Counters.TxBytes))
+		if d := drops(v.Counters); d != "" {
+			fmt.Fprintf(w, "  dropped: %s\n", d)
+		}
+		t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
+		fmt.Fprintln(t, "  PEER\tHEARD\tRX FRAMES\tRX\tTX FRAMES\tTX")
+		for _, p := range v.Peers {
+			heard := "never"
+			if p.LastHeard != nil {
+				heard = fmt.Sprintf("%v ago", duration(*p.LastHeard))
+			}
+			name := p.VTEP.String()
+			if p.Port != s.Port {
+				name = fmt.Sprintf("%s port %d", name, p.Port)
+			}
+			fmt.Fprintf(t, "  %s\t%s\t%d\t%s\t%d\t%s\n", name, heard, p.RxFrames, size(p.RxBytes), p.TxFrames, size(p.TxBytes))
+		}
+		if len(v.Peers) == 0 {
+			fmt.Fprintln(t, "  none")
+		}
+		if err := t.Flush(); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// duration of a status, readable.
+func duration(s vtep.Seconds) time.Duration {
+	d := time.Duration(float64(s) * float64(time.Second))
+	if d >= time.Minute {
+		return d.Round(time.Second)
+	}
+	return d.Round(100 * time.Millisecond)
+}
+
+// drops lists the counters above zero whose names say drop, as "reason N".
+// The names are those of the JSON form, so that both say the same.
+func drops(counters any) string {
+	b, err := json.Marshal(counters)
+	if err != nil {
+		return err.Error()
+	}
+	d := json.NewDecoder(strings.NewReader(string(b)))
+	var list []string
+	var name string
+	for {
+		token, err := d.Token()
+		if err != nil {
+			break
+		}
+		switch v := token.(type) {
+		case string:
+			name = v
+		case float64:
+			if v > 0 && strings.Contains(name, "_drop_") {
+				list = append(list, fmt.Sprintf("%s %.0f", name, v))
+			}
+		}
+	}
+	return strings.Join(list, ", ")
+}
+
+// size is a number of bytes with three figures.
+func size(n uint64) string {
+	const units = "kMGTPE"
+	if n < 1000 {
+		return fmt.Sprintf("%d B", n)
+	}
+	v, i := float64(n)/1000, 0
+	for v >= 999.5 && i < len(units)-1 {
+		v, i = v/1000, i+1
+	}
+	return fmt.Sprintf("%.3g %cB", v, units[i])
+}
+
+func newFDBCommand() *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "fdb",
+		Short: "Show the forwarding table of the running endpoint",
+		Args:  cobra.NoArgs,
+		RunE:  func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
+	}
+	cmd.AddCommand(newFDBShowCommand())
+	return cmd
+}
+
+func newFDBShowCommand() *cobra.Command {
+	var f controlFlags
+	var vni, mac string
+	cmd := &cobra.Command{
+		Use:   "show",
+		Short: "Show which MAC is behind which VTEP; 00:00:00:00:00:00 is the flood list",
+		Args:  cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			var only []vxlan.VNI
+			if vni != "" {
+				v, err := vxlan.ParseVNI(vni)
+				if err != nil {
+					return usagef("--vni %q: give a number from 0 to %d", vni, vxlan.MaxVNI)
+				}
+				only = append(only, v)
+			}
+			var want vxlan.MAC
+			if mac != "" {
+				var err error
+				if want, err = vxlan.ParseMAC(mac); err != nil {
+					return usagef("--mac %q: give six bytes, such as 02:42:0a:00:01:64", mac)
+				}
+			}
+			client, err := f.client()
+			if err != nil {
+				return err
+			}
+			entries, err := client.FDB(cmd.Context(), only...)
+			if err != nil {
+				return err
+			}
+			shown := []vtep.EntryStatus{}
+			for _, e := range entries {
+				if mac == "" || e.MAC == want {
+					shown = append(shown, e)
+				}
+			}
+			if f.json {
+				return printJSON(cmd.OutOrStdout(), shown)
+			}
+			return printFDB(cmd.OutOrStdout(), shown)
+		},
+	}
+	f.add(cmd)
+	cmd.Flags().StringVar(&vni, "vni", "", "only this VNI")
+	cmd.Flags().StringVar(&mac, "mac", "", "only this MAC")
+	return cmd
+}
+
+func printFDB(w io.Writer, entries []vtep.EntryStatus) error {
+	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
+	fmt.Fprintln(t, "VNI\tMAC\tVTEP\tPORT\tKIND\tAGE")
+	for _, e := range entries {
+		age := "-"
+		if e.Age != nil {
+			age = duration(*e.Age).String()
+		}
+		fmt.Fprintf(t, "%v\t%v\t%v\t%d\t%s\t%s\n", e.VNI, e.MAC, e.VTEP, e.Port, e.Kind, age)
+	}
+	return t.Flush()
+}

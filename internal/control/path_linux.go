@@ -1,0 +1,49 @@
+package control
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"syscall"
+)
+
+// Directory holds the sockets of all endpoints of this host.
+const Directory = "/run/govxlan"
+
+// DefaultPath is where the endpoint of this network namespace listens that
+// owns the UDP port.
+func DefaultPath(port uint16) (string, error) {
+	inode, err := namespaceInode()
+	if err != nil {
+		return "", err
+	}
+	return filepath.Join(Directory, fmt.Sprintf("%d-%d.sock", port, inode)), nil
+}
+
+// namespaceInode identifies the network namespace of this thread.
+func namespaceInode() (uint64, error) {
+	info, err := os.Stat("/proc/thread-self/ns/net")
+	if err != nil {
+		return 0, fmt.Errorf("network namespace: %w", err)
+	}
+	return info.Sys().(*syscall.Stat_t).Ino, nil
+}
+
+// Find returns the only socket of this network namespace, whatever the port.
+func Find() (string, error) {
+	inode, err := namespaceInode()
+	if err != nil {
+		return "", err
+	}
+	found, err := filepath.Glob(filepath.Join(Directory, fmt.Sprintf("*-%d.sock", inode)))
+	if err != nil {
+		return "", err
+	}
+	switch len(found) {
+	case 0:
+		return "", ErrNotRunning
+	case 1:
+		return found[0], nil
+	}
+	return "", fmt.Errorf("%d endpoints run in this network namespace: choose one with --control: %v", len(found), found)
+}
