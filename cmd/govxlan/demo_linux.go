@@ -11,6 +11,7 @@ import (
 	"strconv"
 	"strings"
 	"syscall"
+	"time"
 
 	"github.com/govxlan/govxlan/internal/demo"
 	"github.com/govxlan/govxlan/vxlan"
@@ -26,6 +27,7 @@ type demoFlags struct {
 	near, far   string
 	keep, clean bool
 	json        bool
+	duration    time.Duration
 }
 
 func newDemoCommand() *cobra.Command {
@@ -51,6 +53,7 @@ end. It takes a few seconds and needs root.`,
 	fs.Uint32Var(&f.vni, "vni", 4097, "VXLAN network identifier, 1 to 16777215")
 	fs.StringVar(&f.near, "near-end", "govxlan", "endpoint of host A: govxlan, or the kernel's vxlan device")
 	fs.StringVar(&f.far, "far-end", "govxlan", "endpoint of host B: govxlan or kernel")
+	fs.DurationVar(&f.duration, "duration", 2*time.Second, "how long the TCP transfer lasts")
 	fs.BoolVar(&f.keep, "keep", false, "leave everything standing")
 	fs.BoolVar(&f.clean, "clean", false, "remove what demos with --keep left standing")
 	fs.BoolVar(&f.json, "json", false, "write the findings as JSON, at the end")
@@ -64,7 +67,10 @@ func (f *demoFlags) run(cmd *cobra.Command) error {
 		}
 		return cleanDemos(cmd.OutOrStdout())
 	}
-	cfg := demo.Config{VNI: vxlan.VNI(f.vni), Keep: f.keep, Version: version}
+	cfg := demo.Config{VNI: vxlan.VNI(f.vni), Keep: f.keep, Transfer: f.duration, Version: version}
+	if f.duration <= 0 || f.duration > time.Hour {
+		return usagef("--duration %v: give a time such as 2s", f.duration)
+	}
 	if !cfg.VNI.Valid() || cfg.VNI == 0 {
 		return usagef("--vni %d: give a number from 1 to %d", f.vni, vxlan.MaxVNI)
 	}

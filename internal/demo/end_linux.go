@@ -72,6 +72,7 @@ type process struct {
 	cmd     *netlab.Cmd
 	args    []string
 	log     string
+	socket  string
 	up      chan string     // the line that says frames can flow
 	control *control.Client // asks the child for its table
 }
@@ -84,14 +85,14 @@ func startProcess(ctx context.Context, near, far *side, cfg Config) (*process, e
 			"up", "--vni", cfg.VNI.String(), "--local", near.Underlay.String(), "--peer", far.Underlay.String(),
 			"--netns", near.Sandbox, "--name", vtepDev, "--bridge", bridgeDev,
 		},
-		log: filepath.Join(near.host.LabDir(), "vtep"+near.Letter+".log"),
-		up:  make(chan string, 1),
+		log:    filepath.Join(near.host.LabDir(), "vtep"+near.Letter+".log"),
+		socket: filepath.Join(near.host.LabDir(), "vtep"+near.Letter+".sock"),
+		up:     make(chan string, 1),
 	}
-	socket := filepath.Join(near.host.LabDir(), "vtep"+near.Letter+".sock")
-	p.control = control.NewClient(socket)
+	p.control = control.NewClient(p.socket)
 	// Not bound to the context: when that ends, the lab ends the process, and
 	// waits for it.
-	p.cmd = near.host.Command(context.WithoutCancel(ctx), "/proc/self/exe", append(p.args, "--control", socket)...)
+	p.cmd = near.host.Command(context.WithoutCancel(ctx), "/proc/self/exe", append(p.args, "--control", p.socket)...)
 	p.cmd.Args[0] = "govxlan"
 	p.cmd.Outlive = cfg.Keep
 
@@ -155,6 +156,9 @@ func (p *process) failure(what string) error {
 
 func (p *process) table(ctx context.Context) ([]VTEPEntry, error) {
 	entries, err := p.control.FDB(ctx)
+	if ctx.Err() != nil {
+		return nil, context.Cause(ctx)
+	}
 	if err != nil {
 		return nil, p.failure("does not answer: " + err.Error())
 	}

@@ -82,5 +82,5 @@ func readEcho(packet []byte, l4 int) (key, string) {
 	default:
 		return key{}, fmt.Sprintf("ICMP type %d", icmp[0])
 	}
-	return k, fmt.Sprintf("%s %d, %s > %s", name, k.seq, src, dst)
+	return k, fmt.Sprintf("%s %s > %s", name, src, dst)
 }

@@ -16,10 +16,6 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// payload makes a frame of 98 bytes, as ping(8) does: 14 Ethernet, 20 IPv4, 8
-// ICMP, 56 of data.
-const payload = "govxlan demo: from one container to the other and back.."
-
 // errNoAnswer: an echo request was not answered in time.
 var errNoAnswer = errors.New("no answer")
 

@@ -129,34 +129,33 @@ func (p *Printer) pipe(how string, about func(Host) string) func(int, Host) *lin
 
 // commands shows what was started, for a reader to do the same.
 func (p *Printer) commands(r *Report) []string {
-	var lines []string
-	for _, h := range r.Hosts {
-		if h.End != EndGovxlan {
-			continue
-		}
-		l := p.line().add(plain, "\n  host %s runs ", h.Letter)
-		if lines != nil {
-			l = p.line().add(plain, "  host %s runs ", h.Letter)
-		}
-		l.width = 14
-		l.add(vtep, "govxlan")
-		words := h.Command
-		for i := 0; i < len(words); i++ {
-			word := words[i]
-			// A flag and its value stay together.
-			if strings.HasPrefix(word, "--") && i+1 < len(words) {
-				i++
-				word += " " + words[i]
-			}
-			if l.width+1+len(word)+2 > p.Columns {
-				lines = append(lines, l.add(faint, " \\").String())
-				l = p.line().to(17)
-			}
-			l.add(vtep, " %s", word)
-		}
-		lines = append(lines, l.String())
+	a, b := r.Hosts[0], r.Hosts[1]
+	also := ""
+	if a.End == b.End {
+		also = fmt.Sprintf(", host %s the same the other way round", b.Letter)
 	}
-	return lines
+	if a.End != EndGovxlan {
+		a = b
+	}
+	if a.End != EndGovxlan {
+		return nil
+	}
+	lines := []string{"", fmt.Sprintf("  host %s runs this%s:", a.Letter, also)}
+	l := p.line().to(4).add(vtep, "govxlan")
+	for i := 0; i < len(a.Command); i++ {
+		word := a.Command[i]
+		// A flag and its value stay together.
+		if strings.HasPrefix(word, "--") && i+1 < len(a.Command) {
+			i++
+			word += " " + a.Command[i]
+		}
+		if l.width+1+len(word)+2 > p.Columns {
+			lines = append(lines, l.add(faint, " \\").String())
+			l = p.line().to(7)
+		}
+		l.add(vtep, " %s", word)
+	}
+	return append(lines, l.String())
 }
 
 func (p *Printer) firstContact(r *Report) []string {
@@ -227,7 +226,7 @@ func (p *Printer) colorOf(s Step) paint {
 func (p *Printer) walk(r *Report) []string {
 	lines := []string{
 		p.title("The walk of one ping, as it was captured at each device"),
-		p.line().add(faint, "     where        device").right(36, faint, "%s", p.pick("µs", "us")).right(43, faint, "bytes").add(faint, "  what").String(),
+		p.line().add(faint, "     where          device").right(33, faint, "%s", p.pick("µs", "us")).right(39, faint, "bytes").add(faint, "  what").String(),
 	}
 	for i, leg := range [][]Step{r.Walk.Request, r.Walk.Reply} {
 		if i > 0 {
@@ -248,16 +247,16 @@ func (p *Printer) step(leg []Step, j int) []string {
 	arrow := p.pick("→", ">")
 	l := p.line().to(2).add(faint, "%s", p.number(s.Number)).to(5).add(plain, "%s %s", s.Place, s.Host)
 	if s.Direction == In {
-		l.to(18).add(faint, "%s", arrow).to(20).add(color, "%s", s.Device)
+		l.to(17).add(faint, "%s", arrow).to(19).add(color, "%s", s.Device)
 	} else {
-		l.to(20).add(color, "%s", s.Device).add(faint, " %s", arrow)
+		l.to(19).add(color, "%s", s.Device).add(faint, " %s", arrow)
 	}
-	l.right(36, plain, "%s", micro(s.At)).right(43, color, "%d", s.Bytes).to(45)
+	l.right(33, plain, "%s", micro(s.At)).right(39, color, "%d", s.Bytes).to(41)
 	switch {
 	case s.Outer != nil && (j == 0 || leg[j-1].Outer == nil):
 		// The frame has just been wrapped: two lines, for a narrow terminal.
 		l.add(outer, "UDP %s", s.Outer.Src)
-		more := p.line().to(45)
+		more := p.line().to(41)
 		if p.wide() {
 			more = l.add(plain, " ")
 		}
@@ -269,7 +268,7 @@ func (p *Printer) step(leg []Step, j int) []string {
 	case s.Outer != nil:
 		l.add(plain, "%s", sameAs(string(s.raw) == string(leg[j-1].raw), "the same packet", "a changed packet"))
 	case j == 0:
-		l.add(inner, "%s", strings.TrimPrefix(s.Summary, "ICMP "))
+		l.add(inner, "%s", strings.ReplaceAll(strings.TrimPrefix(s.Summary, "ICMP "), " > ", " "+arrow+" "))
 	default:
 		l.add(plain, "%s", sameAs(s.Same, "the same frame", "a changed frame"))
 		if j == len(leg)-1 && s.Same {
@@ -426,6 +425,12 @@ func (p *Printer) removed(r *Report) []string {
 	lines = append(lines, hint(a.Container, fmt.Sprintf("ping %s", b.Overlay), "a ping from container to container")...)
 	lines = append(lines, hint(a.Namespace, "tcpdump -nvi "+underlayDev+" udp port 4789", "what goes over the wire meanwhile")...)
 	lines = append(lines, hint(a.Sandbox, "bridge fdb show br "+bridgeDev, "what the bridge on host A knows")...)
+	for _, h := range r.Hosts {
+		if h.Control != "" {
+			lines = append(lines, p.line().to(2).add(faint, "# what the endpoint on host %s knows", h.Letter).String(), "  govxlan fdb show --control "+h.Control)
+			break
+		}
+	}
 	lines = append(lines, "", "Remove it with:", "  "+p.on(heading, "govxlan demo --clean"))
 	return lines
 }

@@ -45,6 +45,7 @@ type Host struct {
 	End       EndKind    `json:"vtep"`
 	PID       int        `json:"pid,omitempty"` // of govxlan up
 	Command   []string   `json:"command,omitempty"`
+	Control   string     `json:"control,omitempty"` // its control socket
 }
 
 // EndKind says whose VTEP a host has.
@@ -183,6 +184,21 @@ type Transfer struct {
 type Micros float64
 
 func micros(d time.Duration) Micros { return Micros(float64(d.Nanoseconds()) / 1e3) }
+
+// takeApart names the layers of a packet and their sizes.
+func takeApart(step Step) Packet {
+	p := Packet{Hex: hex.EncodeToString(step.raw), Bytes: step.Bytes, Inner: step.Inner, Overhead: step.Bytes - step.Inner}
+	p.explained = explain.Packet(step.raw, explain.Ethernet, explain.Options{})
+	for i := range p.explained.Layers {
+		l := &p.explained.Layers[i]
+		side := "outer"
+		if l.Offset >= p.Overhead {
+			side = "inner"
+		}
+		p.Layers = append(p.Layers, Layer{Name: l.Name, Side: side, Bytes: l.Size})
+	}
+	return p
+}
 
 // payloadText returns bytes of the walk's packet as text.
 func (r *Report) payloadText(offset, size int) string {

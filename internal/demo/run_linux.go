@@ -2,42 +2,15 @@ package demo
 
 import (
 	"context"
-	"encoding/hex"
 	"errors"
 	"fmt"
 	"runtime"
 	"slices"
 	"time"
 
-	"github.com/govxlan/govxlan/internal/explain"
 	"github.com/govxlan/govxlan/internal/netlab"
 	"github.com/govxlan/govxlan/vxlan"
 	"golang.org/x/sys/unix"
-)
-
-// Config says what to show. The zero value of a field is the default.
-type Config struct {
-	VNI       vxlan.VNI     // 4097
-	Near, Far EndKind       // EndGovxlan
-	Pings     int           // for the round-trip times: 20
-	Transfer  time.Duration // 2 s
-	Keep      bool          // leave it all standing
-	Version   string        // for the report
-}
-
-// Part is a part of the report that has just become complete.
-type Part int
-
-// The parts, in the order in which they become complete.
-const (
-	PartStage Part = iota
-	PartFirstContact
-	PartWalk
-	PartPacket
-	PartFDB
-	PartRTT
-	PartTransfer
-	PartRemoved // or kept
 )
 
 // echoTimeout is how long a ping waits. The first one may have to wait for ARP
@@ -96,25 +69,6 @@ func Run(ctx context.Context, cfg Config, show func(Part, *Report) error) (_ *Re
 		return nil, err
 	}
 	return r, show(PartRemoved, r)
-}
-
-func (c Config) withDefaults() Config {
-	if c.VNI == 0 {
-		c.VNI = 4097 // the first that Docker gives to a network
-	}
-	if c.Near == "" {
-		c.Near = EndGovxlan
-	}
-	if c.Far == "" {
-		c.Far = EndGovxlan
-	}
-	if c.Pings == 0 {
-		c.Pings = 20
-	}
-	if c.Transfer == 0 {
-		c.Transfer = 2 * time.Second
-	}
-	return c
 }
 
 // system names the kernel, on whose networking the figures depend.
@@ -229,21 +183,6 @@ func lastSeen(events []event, stations []Station, p *pinger, seq uint16, vni vxl
 		}
 	}
 	return "nothing left its container"
-}
-
-// takeApart names the layers of a packet and their sizes.
-func takeApart(step Step) Packet {
-	p := Packet{Hex: hex.EncodeToString(step.raw), Bytes: step.Bytes, Inner: step.Inner, Overhead: step.Bytes - step.Inner}
-	p.explained = explain.Packet(step.raw, explain.Ethernet, explain.Options{})
-	for i := range p.explained.Layers {
-		l := &p.explained.Layers[i]
-		side := "outer"
-		if l.Offset >= p.Overhead {
-			side = "inner"
-		}
-		p.Layers = append(p.Layers, Layer{Name: l.Name, Side: side, Bytes: l.Size})
-	}
-	return p
 }
 
 func playFDB(ctx context.Context, s *stage, _ Config, r *Report, show func(Part, *Report) error) error {

@@ -8,23 +8,8 @@ import (
 	"os"
 
 	"github.com/govxlan/govxlan/internal/netlab"
-	"github.com/govxlan/govxlan/vxlan"
 	"golang.org/x/sys/unix"
 )
-
-// label is the demo's part of the names of namespaces.
-const label = "demo"
-
-// The names of the devices, on both hosts.
-const (
-	underlayDev  = "ens160"
-	containerDev = "eth0"
-	bridgeDev    = "br0"
-	portDev      = "veth0" // the container's port of the bridge
-	vtepDev      = "vxlan0"
-)
-
-const underlayMTU = 1500
 
 // stage is what stands while a demo runs.
 type stage struct {
@@ -146,15 +131,7 @@ func (s *side) plugContainer(lab *netlab.Lab) error {
 	return s.sandbox.AttachToBridge(portDev, bridgeDev)
 }
 
-// overlayMTU is what is left of the underlay's MTU.
-const overlayMTU = underlayMTU - vxlan.OverheadIPv4
-
 func cidr(a netip.Addr) string { return a.String() + "/24" }
-
-func macOf(a, b byte, ip netip.Addr) vxlan.MAC {
-	four := ip.As4()
-	return vxlan.MAC{a, b, four[0], four[1], four[2], four[3]}
-}
 
 // startEnds starts both VTEPs and returns when frames can flow.
 func (s *stage) startEnds(ctx context.Context, cfg Config) error {
@@ -167,7 +144,7 @@ func (s *stage) startEnds(ctx context.Context, cfg Config) error {
 		default:
 			var p *process
 			if p, err = startProcess(ctx, side, far, cfg); err == nil {
-				side.end, side.PID, side.Command = p, p.cmd.Process.Pid, p.args
+				side.end, side.PID, side.Command, side.Control = p, p.cmd.Process.Pid, p.args, p.socket
 			}
 		}
 		if err != nil {
