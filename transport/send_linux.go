@@ -84,24 +84,38 @@ func (s *udpSender) sendSome(trains []Train) (int, error) {
 		n++
 	}
 	sent, err := s.flush(sock, n)
-	if err == unix.EIO && trains[sent].Len() > 1 {
-		// The device cannot complete checksums for UDP_SEGMENT
-		// (net/ipv4/udp.c): do without from now on.
-		s.c.segments.Store(1)
-		_, err = s.sendSingly(&trains[sent], sock)
-		if err == nil {
-			sent++
-		}
-	}
-	if err == unix.EINVAL && trains[sent].Len() > oldMaxSegments && segments > oldMaxSegments {
-		s.c.segments.Store(oldMaxSegments)
-		_, err = s.sendPieces(&trains[sent], sock, oldMaxSegments)
-		if err == nil {
+	if sent < n && trains[sent].Len() > 1 {
+		if err = s.fallBack(&trains[sent], sock, err); err == nil {
 			sent++
 		}
 	}
 	runtime.KeepAlive(trains)
 	return sent, err
+}
+
+// fallBack tries a train again that UDP_SEGMENT was refused for, with less of
+// it, and returns why it cannot be sent at all.
+func (s *udpSender) fallBack(t *Train, sock *socket, err error) error {
+	if err == unix.EIO {
+		// The device cannot complete checksums for UDP_SEGMENT
+		// (net/ipv4/udp.c): do without from now on.
+		s.c.segments.Store(1)
+		_, err = s.sendSingly(t, sock)
+		return err
+	}
+	if err != unix.EINVAL {
+		return err
+	}
+	if t.Len() > oldMaxSegments {
+		if _, err := s.sendPieces(t, sock, oldMaxSegments); err == nil {
+			s.c.segments.Store(oldMaxSegments)
+			return nil
+		}
+	}
+	// Kernels before 6.14 say EINVAL where a single datagram would get
+	// EMSGSIZE: one by one, the reason comes out.
+	_, err = s.sendSingly(t, sock)
+	return err
 }
 
 // sendPieces sends a train that is longer than one system call takes.

@@ -310,6 +310,11 @@ func (w *workshop) flush(t *transmitter) {
 		}
 		done += n
 		if err != nil && done < len(w.trains) {
+			if w.lastMayFit(done, err) {
+				tx.drop(err, w.owners[done].frames-1)
+				w.keepLast(done)
+				continue
+			}
 			tx.drop(err, w.owners[done].frames)
 			done++
 		}
@@ -326,11 +331,32 @@ func (w *workshop) flush(t *transmitter) {
 	w.used = 0
 }
 
+// lastMayFit says whether train i was refused for the length of its datagrams
+// and the last one is shorter.
+func (w *workshop) lastMayFit(i int, err error) bool {
+	t := &w.trains[i]
+	n := t.Len()
+	return n > 1 && tooBig(err) && len(t.Datagram(n-1)) < t.Stride
+}
+
+// keepLast leaves only the last datagram in train i.
+func (w *workshop) keepLast(i int) {
+	t, o := &w.trains[i], &w.owners[i]
+	t.Buf = t.Datagram(t.Len() - 1)
+	t.Stride = 0
+	o.frames = 1
+	o.bytes = len(t.Buf) - vxlan.HeaderLen
+}
+
+func tooBig(err error) bool {
+	return errors.Is(err, syscall.EMSGSIZE) || errors.Is(err, transport.ErrTooLong)
+}
+
 // drop counts frames that could not be sent, under what stood in the way.
 func (c *txCounters) drop(err error, frames int) {
 	n := uint64(frames)
 	switch {
-	case errors.Is(err, syscall.EMSGSIZE), errors.Is(err, transport.ErrTooLong):
+	case tooBig(err):
 		c.dropTooBig.Add(n)
 	case errors.Is(err, syscall.ENETUNREACH), errors.Is(err, syscall.EHOSTUNREACH),
 		errors.Is(err, syscall.ENETDOWN), errors.Is(err, syscall.EADDRNOTAVAIL),
