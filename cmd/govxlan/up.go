@@ -46,6 +46,7 @@ type upFlags struct {
 	logLevel     string
 	logFormat    string
 	control      string
+	pprof        string
 }
 
 func newUpCommand() *cobra.Command {
@@ -98,6 +99,7 @@ one line when frames can flow, and remove everything on SIGINT or SIGTERM.`,
 	fs.StringVar(&f.offload, "offload", "auto", "auto: whatever the kernel offers; off: plain frames and datagrams")
 	fs.IntVar(&f.queues, "queues", 0, "queues of the TAP and sockets of the port (default 1)")
 	fs.StringVar(&f.control, "control", "", "control socket (default: /run/govxlan/<port>-<network namespace>.sock)")
+	fs.StringVar(&f.pprof, "pprof", "", "serve profiles on this loopback address, such as 127.0.0.1:6060")
 	fs.StringVar(&f.logLevel, "log-level", "info", "debug, info, warn or error")
 	fs.StringVar(&f.logFormat, "log-format", "text", "text or json, on standard error")
 	return cmd
@@ -120,6 +122,7 @@ type upPlan struct {
 	offload      bool
 	queues       int
 	control      string
+	pprof        string
 	newLogger    func(io.Writer) *zap.Logger
 }
 
@@ -133,6 +136,7 @@ func (f *upFlags) plan() (*upPlan, error) {
 		allowUnknown: f.allowUnknown,
 		queues:       max(f.queues, 1),
 		control:      f.control,
+		pprof:        f.pprof,
 	}
 	if !p.vni.Valid() {
 		return nil, usagef("--vni %d: a VNI has 24 bits, so 0 to %d", f.vni, vxlan.MaxVNI)
@@ -234,6 +238,13 @@ func checkDeviceName(name string) error {
 // run brings the endpoint up and carries frames until ctx is done.
 func (p *upPlan) run(ctx context.Context, stdout, stderr io.Writer) (err error) {
 	log := p.newLogger(stderr)
+	var profiles net.Listener
+	if p.pprof != "" {
+		if profiles, err = listenPprof(p.pprof); err != nil {
+			return err
+		}
+		defer profiles.Close()
+	}
 	peers, err := resolvePeers(ctx, p.peers)
 	if err != nil {
 		return err
@@ -299,6 +310,9 @@ func (p *upPlan) run(ctx context.Context, stdout, stderr io.Writer) (err error) 
 	tasks, ctx := errgroup.WithContext(ctx)
 	tasks.Go(func() error { return server.Serve(ctx) })
 	tasks.Go(func() error { return endpoint.Run(ctx) })
+	if profiles != nil {
+		tasks.Go(func() error { return servePprof(ctx, profiles) })
+	}
 	err = tasks.Wait()
 	log.Info("endpoint is down")
 	return err
