@@ -10,9 +10,9 @@ type MAC [6]byte
 // Broadcast is the address of all stations, ff:ff:ff:ff:ff:ff.
 var Broadcast = MAC{0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF}
 
-// ParseMAC reads an address in one of three ways of writing, in either case of
-// letters: 02:42:ac:11:00:02, 02-42-ac-11-00-02, 0242.ac11.0002. The error
-// quotes s and wraps [ErrMAC].
+// ParseMAC reads an address in one of four ways of writing, in either case of
+// letters: 02:42:ac:11:00:02, 02-42-ac-11-00-02, 0242.ac11.0002, 0242ac110002.
+// The error quotes s and wraps [ErrMAC].
 func ParseMAC(s string) (MAC, error) {
 	var m MAC
 	// A separator follows every stride digits.
@@ -26,6 +26,8 @@ func ParseMAC(s string) (MAC, error) {
 		}
 	case 14:
 		sep, stride = '.', 4
+	case 12:
+		stride = 12 // none
 	default:
 		return MAC{}, badMAC(s)
 	}
