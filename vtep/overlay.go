@@ -32,20 +32,28 @@ type overlay struct {
 	transmitters sync.WaitGroup
 }
 
-// peer is a VTEP as one VNI sees it.
+// peer is a VTEP as one VNI sees it. It never changes once it is in senders:
+// a changed one takes its place, and its counters over.
 type peer struct {
-	remote    fdb.Remote
-	lastHeard atomic.Int64 // Clock of the last frame, +1; 0 = never
-	rxFrames  atomic.Uint64
-	rxBytes   atomic.Uint64
-	txFrames  atomic.Uint64
-	txBytes   atomic.Uint64
+	// remote is where answers go: packets show the VTEP's address, and not the
+	// port that it listens on.
+	remote fdb.Remote
+	*peerCounters
 	// Why it is in senders: as so many members of the flood list (one address,
 	// several ports), as the target of
 	// so many static entries, or because strangers are allowed.
 	floods   int
 	statics  int
 	stranger bool
+}
+
+// peerCounters are what a peer did so far.
+type peerCounters struct {
+	lastHeard atomic.Int64 // Clock of the last frame, +1; 0 = never
+	rxFrames  atomic.Uint64
+	rxBytes   atomic.Uint64
+	txFrames  atomic.Uint64
+	txBytes   atomic.Uint64
 }
 
 // maxStrangers bounds the VTEPs that are remembered only because
@@ -68,27 +76,48 @@ func (o *overlay) changeSenders(change func(map[netip.Addr]*peer)) {
 // admit notes why frames from r are accepted. Endpoint.mu is held.
 func (o *overlay) admit(r fdb.Remote, why func(*peer)) {
 	o.changeSenders(func(m map[netip.Addr]*peer) {
-		p := m[r.Addr.Addr()]
-		if p == nil {
-			p = &peer{remote: r}
-			m[r.Addr.Addr()] = p
+		p := &peer{remote: r, peerCounters: new(peerCounters)}
+		if was := m[r.Addr.Addr()]; was != nil {
+			*p = *was
 		}
 		why(p)
+		m[r.Addr.Addr()] = p
 	})
 }
 
 // dismiss takes a reason back, and the sender with the last one.
 func (o *overlay) dismiss(r fdb.Remote, why func(*peer)) {
 	o.changeSenders(func(m map[netip.Addr]*peer) {
-		p := m[r.Addr.Addr()]
-		if p == nil {
+		was := m[r.Addr.Addr()]
+		if was == nil {
 			return
 		}
-		why(p)
+		p := *was
+		why(&p)
 		if p.floods == 0 && p.statics == 0 && !p.stranger {
 			delete(m, r.Addr.Addr())
+			return
 		}
+		p.remote = o.answerTo(p.remote)
+		m[r.Addr.Addr()] = &p
 	})
+}
+
+// answerTo chooses where answers to a VTEP go that is configured with several
+// ports, or not any more with the one it had: the first on the flood list, or
+// else that of a static entry.
+func (o *overlay) answerTo(had fdb.Remote) fdb.Remote {
+	for _, r := range o.table.Flood() {
+		if r.Addr.Addr() == had.Addr.Addr() {
+			return r
+		}
+	}
+	for e := range o.table.All(0) {
+		if e.Kind == fdb.KindStatic && e.Remote.Addr.Addr() == had.Addr.Addr() {
+			return e.Remote
+		}
+	}
+	return had
 }
 
 // touch notes that the peer was heard of.

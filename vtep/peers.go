@@ -53,7 +53,11 @@ func (o *overlay) addPeer(a netip.AddrPort) error {
 	if !o.table.AddFlood(r) {
 		return fmt.Errorf("%v: %w", a, ErrPeerExists)
 	}
-	o.admit(r, func(p *peer) { p.floods++ })
+	o.admit(r, func(p *peer) {
+		if p.floods++; p.floods == 1 {
+			p.remote = r // a static entry or a guess had no better port
+		}
+	})
 	return nil
 }
 
@@ -62,8 +66,9 @@ func (o *overlay) delPeer(a netip.AddrPort) error {
 	if !o.table.DelFlood(r) {
 		return fmt.Errorf("%v: %w", a, ErrNoPeer)
 	}
-	o.table.DelRemote(r)
 	o.dismiss(r, func(p *peer) { p.floods-- })
+	// After that, so that nothing more is learned from it.
+	o.table.DelRemote(r)
 	return nil
 }
 
@@ -123,7 +128,7 @@ func (e *Endpoint) admitStranger(o *overlay, a netip.Addr) *peer {
 	// of the packet, which only stands for a flow.
 	r := fdb.Remote{Addr: netip.AddrPortFrom(a, e.conn.Locals()[0].Port())}
 	if len(*o.senders.Load()) >= maxStrangers {
-		return &peer{remote: r}
+		return &peer{remote: r, peerCounters: new(peerCounters)}
 	}
 	o.admit(r, func(p *peer) { p.stranger = true })
 	return o.sender(a)
