@@ -237,18 +237,20 @@ func (r *receiver) learn(mac fdb.MAC, now time.Duration) bool {
 		out.tally.ownMAC++
 		return false
 	}
+	outcome := fdb.Static
 	if o.learn {
-		switch o.table.Learn(mac, r.peer.remote, now) {
-		case fdb.Static:
+		outcome = o.table.Learn(mac, r.peer.remote, now)
+	}
+	switch outcome {
+	case fdb.Static:
+		// The address decides alone: packets do not show the VTEP's port.
+		if to, ok := o.table.Lookup(mac); ok && to.Addr.Addr() != r.source {
 			out.tally.staticMAC++
 			return false
-		case fdb.Full:
-			out.tally.notLearned++
-			return true
 		}
-	} else if to, ok := o.table.Lookup(mac); ok && to.Addr != r.peer.remote.Addr {
-		out.tally.staticMAC++
-		return false
+	case fdb.Full:
+		out.tally.notLearned++
+		return true
 	}
 	r.mac, r.known = mac, true
 	return true
