@@ -165,6 +165,8 @@ func TestInnerParse(t *testing.T) {
 			v6(Inner{End: 86, Proto: 6, Fragment: true})},
 		{"IPv6 fragment behind hop-by-hop", ip6(ipv6(0, 0, join(extension(44, 1), fragmentHeader(protoTCP, 8, true), tcp(24))...)...),
 			v6(Inner{End: 94, Proto: 6, Fragment: true})},
+		{"IPv6 atomic fragment, reserved bits set", ip6(ipv6(0, 44, join([]byte{protoTCP, 0xFF, 0, 6, 0, 0, 0, 1}, tcp(24))...)...),
+			v6(Inner{L4: 62, End: 86, Proto: 6})},
 		{"IPv6 atomic fragment is none", ip6(ipv6(0, 44, join(fragmentHeader(protoTCP, 0, false), tcp(24))...)...),
 			v6(Inner{L4: 62, End: 86, Proto: 6})},
 	} {

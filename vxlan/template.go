@@ -59,7 +59,6 @@ func (o *Outer) Compile() (*Template, error) {
 	t.ethernet6 = binary.BigEndian.Uint64(pkt[6:])
 	t.ethernet14 = binary.BigEndian.Uint32(pkt[14:])
 
-	clear(pkt[room:])
 	ip := pkt[t.l3:]
 	udp := pkt[room-HeaderLen-UDPLen : room]
 	clear(udp[4:6]) // length
