@@ -328,3 +328,12 @@ func decaps(t testing.TB, v vxlan.VNI, trains []transport.Train) [][]byte {
 	}
 	return frames
 }
+
+// datagrams has datagrams with this outer TOS come in from a VTEP in one batch.
+func (r *rig) datagrams(from netip.Addr, tos uint8, datagrams ...[]byte) {
+	trains := make([]transport.Train, len(datagrams))
+	for i, d := range datagrams {
+		trains[i] = transport.Train{Buf: append([]byte(nil), d...), Addr: netip.AddrPortFrom(from, 50000), TOS: tos}
+	}
+	r.r.batch(trains, r.now)
+}

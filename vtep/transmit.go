@@ -141,7 +141,7 @@ func (w *workshop) sort(t *transmitter, frames []tap.Frame) {
 		if !ok {
 			to = nil
 			if replicas = o.table.Replicas(mac); len(replicas) == 0 {
-				o.tx.dropNoDestination.Add(1)
+				o.tx.dropNoDestination.Add(w.standsFor(f))
 				continue
 			}
 		}
@@ -150,6 +150,14 @@ func (w *workshop) sort(t *transmitter, frames []tap.Frame) {
 		p.tos = uint8(vxlan.EncapECN(w.inner.ECN()))
 		w.enqueue(o, to, replicas, uint32(uint64(p.hash)*flows>>32), int32(i))
 	}
+}
+
+// standsFor is how many frames of a wire a frame of the device is.
+func (w *workshop) standsFor(f *tap.Frame) uint64 {
+	if f.Header.GSO == tap.GSONone || w.split.Init(&f.Header, f.Bytes) != nil {
+		return 1
+	}
+	return uint64(w.split.Segments())
 }
 
 // enqueue appends frame i to the lane of its destination and source port.
