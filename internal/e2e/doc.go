@@ -1,0 +1,13 @@
+// Package e2e tests the whole program against the Linux kernel's vxlan device
+// and against itself: the real binary, in network namespaces that the tests
+// make (package netlab), seen from both ends of the overlay and on the wire
+// between them. There is nothing in it but tests.
+//
+// It needs Linux, root, the kernel's vxlan and bridge drivers, and ping of
+// iputils. A test that lacks one of these fails and says which; without root
+// the tests are skipped if GOVXLAN_SKIP_ROOT is set.
+//
+//	go test ./internal/e2e
+//	GOVXLAN_BINARY=$PWD/govxlan go test ./internal/e2e   # this one, not a fresh build
+//	GOCOVERDIR=/tmp/cover go test ./internal/e2e         # what of the program they reach
+package e2e
