@@ -66,7 +66,7 @@ func (t *Table) All(now time.Duration) iter.Seq[Entry] {
 			return true
 		}
 		for _, row := range rows {
-			for len(macs) > 0 && keyOf(macs[0]) < row.key {
+			for len(macs) > 0 && order(keyOf(macs[0])) < order(row.key) {
 				if !group() {
 					return
 				}
@@ -106,6 +106,6 @@ again:
 		}
 		rows = append(rows, row{a.slots[i].key.Load(), v})
 	}
-	slices.SortFunc(rows, func(a, b row) int { return cmp.Compare(a.key, b.key) })
+	slices.SortFunc(rows, func(a, b row) int { return cmp.Compare(order(a.key), order(b.key)) })
 	return a.remotes, rows
 }

@@ -12,7 +12,7 @@ import (
 // slot can therefore load the value at any later moment and never pair it with
 // another MAC.
 type slot struct {
-	key   atomic.Uint64 // occupied | MAC in the low 48 bits; 0 = never used
+	key   atomic.Uint64 // occupied | MAC (keyOf); 0 = never used
 	value atomic.Uint64 // static flag, remote index, time stamp; 0 = no entry
 }
 
@@ -100,18 +100,29 @@ func slotsFor(live int) int {
 	return slots
 }
 
-// keyOf returns the key of a MAC. Keys sort as the MACs do.
+// keyOf returns the key of a MAC: its first byte is the lowest of the key.
 func keyOf(mac MAC) uint64 {
-	return occupied |
-		uint64(binary.BigEndian.Uint32(mac[0:4]))<<16 |
-		uint64(binary.BigEndian.Uint16(mac[4:6]))
+	return joinKey(binary.LittleEndian.Uint32(mac[:]), binary.LittleEndian.Uint16(mac[4:]))
 }
 
+// joinKey makes a key of a MAC's first four and last two bytes.
+func joinKey(head uint32, tail uint16) uint64 {
+	return occupied | uint64(tail)<<32 | uint64(head)
+}
+
+const (
+	zeroMAC  = uint64(occupied) // the key of all zeros
+	groupBit = 1                // in the key of a multicast or broadcast MAC
+)
+
 func macOf(key uint64) (mac MAC) {
-	binary.BigEndian.PutUint32(mac[0:4], uint32(key>>16))
-	binary.BigEndian.PutUint16(mac[4:6], uint16(key))
+	binary.LittleEndian.PutUint32(mac[0:4], uint32(key))
+	binary.LittleEndian.PutUint16(mac[4:6], uint16(key>>32))
 	return mac
 }
+
+// order returns a number that sorts as the MAC of key does.
+func order(key uint64) uint64 { return bits.ReverseBytes64(key) }
 
 // A seed makes the hash of one table. It is secret: source MACs are chosen by
 // whoever sends, and with a known hash a few thousand of them could be chosen

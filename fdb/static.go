@@ -50,11 +50,11 @@ func (t *Table) set(verb string, mac MAC, r Remote) error {
 	key := keyOf(mac)
 	var err error
 	switch {
-	case key == occupied:
+	case key == zeroMAC:
 		err = ErrZeroMAC
 	case !r.Addr.Addr().IsValid():
 		err = ErrRemote
-	case mac[0]&1 != 0:
+	case key&groupBit != 0:
 		err = t.setGroup(verb, mac, r)
 	default:
 		err = t.setUnicast(verb, key, r)

@@ -15,6 +15,8 @@ func (t *Table) entry(key uint64) (*array, uint64) {
 }
 
 // put makes the entry of key what it is told, new or not. flags is static or 0.
+// A learned entry that stays one keeps the later of its stamps, also against a
+// receiver that sets it at this moment.
 func (t *Table) put(key uint64, r Remote, flags uint64, stamp uint32) {
 	hash := t.seed.hash(key)
 	a := t.current.Load()
@@ -26,11 +28,21 @@ func (t *Table) put(key uint64, r Remote, flags uint64, stamp uint32) {
 	if fresh {
 		t.bound++
 	}
-	old := s.value.Swap(pack(i, flags, stamp))
-	if old != 0 {
-		t.count(old, -1)
+	for {
+		old := s.value.Load()
+		value := pack(i, flags, stamp)
+		if old != 0 && old&static == 0 && flags == 0 && later(uint32(old), stamp) {
+			value = pack(i, flags, uint32(old))
+		}
+		if !s.value.CompareAndSwap(old, value) {
+			continue
+		}
+		if old != 0 {
+			t.count(old, -1)
+		}
+		t.count(flags, 1)
+		return
 	}
-	t.count(flags, 1)
 }
 
 // drop removes the entry in s if its value is still v. It is not when a
