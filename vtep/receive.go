@@ -113,9 +113,15 @@ func (r *receiver) train(t *transport.Train, now time.Duration) {
 		r.out = nil // the peer is looked up anew
 	}
 	segment := 0
-	if t.Stride > 0 && t.Stride < len(t.Buf) && cutShort(t.Buf, t.Stride) {
+	if t.Stride > 0 && t.Stride < len(t.Buf) && innerLength(t.Buf) == len(t.Buf) {
 		// Not a train at all: the kernel handed over one packet with a
 		// superframe of UDP datagrams inside, and told the size of those.
+		if headersAtStride(t) {
+			// Or somebody lies about the length of an inner packet, to have
+			// the next ones of the train delivered as its payload.
+			r.tally.badHeader += uint64(t.Len())
+			return
+		}
 		segment, t.Stride = t.Stride, 0
 	}
 	for i := range t.Len() {
@@ -123,30 +129,39 @@ func (r *receiver) train(t *transport.Train, now time.Duration) {
 	}
 }
 
-// cutShort says whether the first datagram of a train carries an IPv4 or IPv6
-// packet that goes on behind the datagram's end.
-func cutShort(b []byte, stride int) bool {
-	const ip = vxlan.HeaderLen + vxlan.EthernetLen
-	if stride < ip+vxlan.IPv4Len {
-		return len(b) > ip+vxlan.IPv4Len && stride < ip+6 || innerLength(b[:min(len(b), ip+40)]) > stride
-	}
-	return innerLength(b[:stride]) > stride
-}
-
 // innerLength is how long the inner IP header says that the packet is, VXLAN
 // header and all; 0 when it is not IP.
 func innerLength(b []byte) int {
-	const ip = vxlan.HeaderLen + vxlan.EthernetLen
-	if len(b) < ip+6 {
-		return 0
-	}
-	switch binary.BigEndian.Uint16(b[ip-2:]) {
-	case 0x0800:
-		return ip + int(binary.BigEndian.Uint16(b[ip+2:]))
-	case 0x86DD:
-		return ip + vxlan.IPv6Len + int(binary.BigEndian.Uint16(b[ip+4:]))
+	const tagged, doubleTagged = 0x8100, 0x88A8
+	ip := vxlan.HeaderLen + vxlan.EthernetLen
+	for tags := 0; len(b) >= ip+6; tags++ {
+		switch binary.BigEndian.Uint16(b[ip-2:]) {
+		case 0x0800:
+			return ip + int(binary.BigEndian.Uint16(b[ip+2:]))
+		case 0x86DD:
+			return ip + vxlan.IPv6Len + int(binary.BigEndian.Uint16(b[ip+4:]))
+		case tagged, doubleTagged:
+			if tags == 2 {
+				return 0
+			}
+			ip += vxlan.VLANTagLen
+		default:
+			return 0
+		}
 	}
 	return 0
+}
+
+// headersAtStride says whether every datagram of the train begins with a VXLAN
+// header as it is sent.
+func headersAtStride(t *transport.Train) bool {
+	for i := range t.Len() {
+		d := t.Datagram(i)
+		if _, _, err := vxlan.Parse(d); err != nil || vxlan.ReservedBits(d) != 0 {
+			return false
+		}
+	}
+	return true
 }
 
 // packet carries one VXLAN packet.
