@@ -5,6 +5,7 @@ import "github.com/spf13/cobra"
 // commands lists every command; each lives in the file of its name.
 func commands() []*cobra.Command {
 	return []*cobra.Command{
+		newBenchCommand(),
 		newDecodeCommand(),
 		newDemoCommand(),
 		newFDBCommand(),

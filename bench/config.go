@@ -1,0 +1,174 @@
+package bench
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+)
+
+// Config says what to measure. The zero value of each optional field is its
+// default.
+type Config struct {
+	// Program runs govxlan itself: the command line before "up" and "bench
+	// traffic". The program is started many times.
+	Program []string
+	// Version is what the report calls it. Optional.
+	Version string
+	// Systems by name, in the order of the table. Default: DefaultSystems.
+	Systems []string
+	// Peers adds every other system that is installed.
+	Peers bool
+	// Variants are further systems: govxlan with other flags, or another build
+	// of it. Optional.
+	Variants []Variant
+	// Modes of the underlay: "offload", "wire". Default: both.
+	Modes []string
+	// Tests by name. Default: all.
+	Tests []string
+	// Rounds of all tests. Default: 5.
+	Rounds int
+	// Window is how long one measurement lasts. Default: 2 s.
+	Window time.Duration
+	// Generator is "builtin" or "iperf3", for throughput. Default: builtin.
+	Generator string
+	// Base is the system that ratios refer to. Default: kernel.
+	Base string
+	// Progress hears of every step. Optional.
+	Progress func(Step)
+}
+
+// Variant is govxlan in another guise.
+type Variant struct {
+	Name string
+	// Program is another build; empty: Config.Program.
+	Program string
+	// Flags go to "up" behind the others.
+	Flags []string
+}
+
+// Step is one measurement of one system, or its start, finished.
+type Step struct {
+	Done, Total  int // steps, this one included
+	Round        int // 0: start
+	Mode, System string
+	Test         string // empty: start
+	// Value is the test's first figure, as the table shows it, and Err what
+	// went wrong.
+	Value string
+	Err   error
+}
+
+// Names of the systems, in the order of the documentation.
+const (
+	Veth         = "veth"
+	Kernel       = "kernel"
+	Govxlan      = "govxlan"
+	GovxlanPlain = "govxlan-plain"
+	WireGuardGo  = "wireguard-go"
+	Fastd        = "fastd"
+	Tinc         = "tinc"
+	OpenVPN      = "openvpn"
+	OpenVSwitch  = "openvswitch"
+)
+
+// DefaultSystems need nothing but Linux.
+var DefaultSystems = []string{Veth, Kernel, Govxlan, GovxlanPlain}
+
+// PeerSystems must be installed.
+var PeerSystems = []string{WireGuardGo, Fastd, Tinc, OpenVPN, OpenVSwitch}
+
+// The modes of the underlay.
+const (
+	ModeOffload = "offload"
+	ModeWire    = "wire"
+)
+
+// Modes in the order of the table.
+var Modes = []string{ModeOffload, ModeWire}
+
+var modeTitles = map[string]string{
+	ModeOffload: "the veth pair as it is, superframes and unfinished checksums cross it",
+	ModeWire:    "every packet on the underlay as on a wire, 1514 bytes at most, and no receive offload",
+}
+
+// wireBytes is the longest frame of an Ethernet with an MTU of 1500.
+const wireBytes = 1514
+
+// Generators of load for the throughput tests.
+const (
+	Builtin = "builtin"
+	Iperf3  = "iperf3"
+)
+
+// ErrConfig marks a Config that asks for what there is not.
+var ErrConfig = errors.New("bad choice")
+
+// complete checks the configuration and fills the defaults in.
+func (c *Config) complete() error {
+	if len(c.Systems) == 0 {
+		c.Systems = slices.Clone(DefaultSystems)
+	}
+	if len(c.Modes) == 0 {
+		c.Modes = slices.Clone(Modes)
+	}
+	if len(c.Tests) == 0 {
+		c.Tests = TestNames()
+	}
+	if c.Rounds == 0 {
+		c.Rounds = 5
+	}
+	if c.Window == 0 {
+		c.Window = 2 * time.Second
+	}
+	if c.Generator == "" {
+		c.Generator = Builtin
+	}
+	known := slices.Concat(DefaultSystems, PeerSystems)
+	for _, v := range c.Variants {
+		if v.Name == "" || slices.Contains(known, v.Name) {
+			return fmt.Errorf("%w: variant %q: give it a name of its own", ErrConfig, v.Name)
+		}
+		known = append(known, v.Name)
+	}
+	for _, choice := range []struct {
+		what         string
+		chosen, from []string
+	}{
+		{"system", c.Systems, known},
+		{"mode", c.Modes, Modes},
+		{"test", c.Tests, TestNames()},
+		{"generator", []string{c.Generator}, []string{Builtin, Iperf3}},
+	} {
+		for i, s := range choice.chosen {
+			if !slices.Contains(choice.from, s) {
+				return fmt.Errorf("%w: no %s is called %q; there are %s", ErrConfig, choice.what, s, strings.Join(choice.from, ", "))
+			}
+			if slices.Contains(choice.chosen[:i], s) {
+				return fmt.Errorf("%w: %s %s is given twice", ErrConfig, choice.what, s)
+			}
+		}
+	}
+	for _, v := range c.Variants {
+		if !slices.Contains(c.Systems, v.Name) {
+			c.Systems = append(c.Systems, v.Name)
+		}
+	}
+	if c.Rounds < 1 || c.Rounds > 1000 {
+		return fmt.Errorf("%w: %d rounds: from 1 to 1000", ErrConfig, c.Rounds)
+	}
+	if c.Window < 50*time.Millisecond || c.Window > 10*time.Minute {
+		return fmt.Errorf("%w: %v for a measurement: from 50ms to 10m", ErrConfig, c.Window)
+	}
+	if c.Base == "" && slices.Contains(c.Systems, Kernel) {
+		c.Base = Kernel
+	}
+	if c.Base != "" && !slices.Contains(c.Systems, c.Base) {
+		return fmt.Errorf("%w: ratios to %s want it among the systems", ErrConfig, c.Base)
+	}
+	if c.Progress == nil {
+		c.Progress = func(Step) {}
+	}
+	return nil
+}
