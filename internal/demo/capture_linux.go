@@ -36,9 +36,12 @@ func startCapture(stations []Station, in func(Station) *netlab.Namespace) (_ *ca
 	c := new(capture)
 	defer func() {
 		if err != nil {
-			c.stop()
+			_, _ = c.stop()
 		}
 	}()
+	if err := in(stations[0]).Do(c.stampEarly); err != nil {
+		return nil, fmt.Errorf("time stamps of the kernel: %w", err)
+	}
 	for i, s := range stations {
 		var f *os.File
 		err := in(s).Do(func() (err error) {
@@ -56,6 +59,46 @@ func startCapture(stations []Station, in func(Station) *netlab.Namespace) (_ *ca
 		c.readers.Go(func() { c.read(i, raw) })
 	}
 	return c, nil
+}
+
+// stampEarly returns when the kernel stamps packets as they pass. It begins to
+// do so a while after the first socket has asked for it; until then a packet
+// gets the time at which it is read, which is later, and says nothing of the
+// order of things. The socket that is kept open here keeps it that way.
+func (c *capture) stampEarly() (err error) {
+	const early = time.Millisecond
+	fd, err := unix.Socket(unix.AF_INET, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		return os.NewSyscallError("socket", err)
+	}
+	c.sockets = append(c.sockets, os.NewFile(uintptr(fd), "time stamps"))
+	if err := unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_TIMESTAMPNS, 1); err != nil {
+		return os.NewSyscallError("setsockopt SO_TIMESTAMPNS", err)
+	}
+	if err := unix.Bind(fd, &unix.SockaddrInet4{Addr: [4]byte{127, 0, 0, 1}}); err != nil {
+		return os.NewSyscallError("bind", err)
+	}
+	self, err := unix.Getsockname(fd)
+	if err != nil {
+		return os.NewSyscallError("getsockname", err)
+	}
+	packet, control := make([]byte, 1), make([]byte, 128)
+	for range 1000 {
+		if err := unix.Sendto(fd, packet, 0, self); err != nil {
+			return os.NewSyscallError("sendto", err)
+		}
+		sent := time.Now()
+		time.Sleep(2 * early)
+		_, n, _, _, err := unix.Recvmsg(fd, packet, control, 0)
+		if err != nil {
+			return os.NewSyscallError("recvmsg", err)
+		}
+		// The datagram to itself arrived before Sendto returned.
+		if stamp := timeStamp(control[:n]); !stamp.IsZero() && stamp.Before(sent.Add(early)) {
+			return nil
+		}
+	}
+	return errors.New("packets get none as they pass")
 }
 
 // packetSocket opens a packet socket for all that passes a device of the

@@ -63,7 +63,8 @@ func (p *Printer) stage(r *Report) []string {
 	a, b := r.Hosts[0], r.Hosts[1]
 	lines := []string{
 		p.on(heading, "govxlan demo") + ": one Ethernet for two containers on two hosts",
-		p.on(faint, fmt.Sprintf("(%s; network namespaces play the hosts and the containers)", r.System)),
+		p.on(faint, "Network namespaces play the hosts and the containers; nothing else is touched."),
+		p.on(faint, r.System),
 		"",
 	}
 	bar := strings.Repeat(p.pick("─", "-"), boxColumns)
@@ -111,13 +112,8 @@ func (p *Printer) device(number int, name string, color paint, about func(Host) 
 		if side == 1 {
 			n = 9 - number
 		}
-		return p.line().to(2).add(faint, "%s", p.number(n)).to(4).add(color, "%s", name).to(13).add(plain, "%s", about(h))
+		return p.line().to(2).add(heading, "%d", n).to(4).add(color, "%s", name).to(13).add(plain, "%s", about(h))
 	}
-}
-
-// number is a station's mark, the same in the picture and in the walk.
-func (p *Printer) number(n int) string {
-	return p.pick(string(rune('①'+n-1)), fmt.Sprint(n))
 }
 
 // pipe is a row that joins two devices.
@@ -230,7 +226,7 @@ func (p *Printer) walk(r *Report) []string {
 	}
 	for i, leg := range [][]Step{r.Walk.Request, r.Walk.Reply} {
 		if i > 0 {
-			lines = append(lines, p.line().to(5).add(faint, "%s", strings.Repeat(p.pick("╌", "-"), p.Columns-7)).String())
+			lines = append(lines, p.line().to(5).add(faint, "%s", strings.Repeat(p.pick("╌", "-"), 73)).String())
 		}
 		for j := range leg {
 			lines = append(lines, p.step(leg, j)...)
@@ -245,7 +241,7 @@ func (p *Printer) step(leg []Step, j int) []string {
 	s := leg[j]
 	color := p.colorOf(s)
 	arrow := p.pick("→", ">")
-	l := p.line().to(2).add(faint, "%s", p.number(s.Number)).to(5).add(plain, "%s %s", s.Place, s.Host)
+	l := p.line().to(2).add(heading, "%d", s.Number).to(5).add(plain, "%s %s", s.Place, s.Host)
 	if s.Direction == In {
 		l.to(17).add(faint, "%s", arrow).to(19).add(color, "%s", s.Device)
 	} else {

@@ -154,11 +154,14 @@ const runNetns = "/run/netns"
 // has gone.
 func removeNamespace(name string) error {
 	path := filepath.Join(runNetns, name)
-	if err := unix.Unmount(path, unix.MNT_DETACH|unix.UMOUNT_NOFOLLOW); err != nil && !errors.Is(err, unix.EINVAL) && !errors.Is(err, unix.ENOENT) {
-		// EINVAL: nothing is mounted there, a namespace that was half made.
-		return os.NewSyscallError("umount "+path, err)
+	err := os.Remove(path)
+	if errors.Is(err, unix.EBUSY) { // the namespace is mounted there
+		if err := unix.Unmount(path, unix.MNT_DETACH|unix.UMOUNT_NOFOLLOW); err != nil {
+			return os.NewSyscallError("umount "+path, err)
+		}
+		err = os.Remove(path)
 	}
-	if err := os.Remove(path); err != nil && !errors.Is(err, os.ErrNotExist) {
+	if err != nil && !errors.Is(err, os.ErrNotExist) {
 		return err
 	}
 	return nil

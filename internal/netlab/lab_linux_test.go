@@ -13,6 +13,7 @@ import (
 
 	"github.com/govxlan/govxlan/internal/netlab"
 	"github.com/govxlan/govxlan/internal/netlab/netlabtest"
+	"golang.org/x/sys/unix"
 )
 
 // leftovers lists what is left of a lab by name.
@@ -173,6 +174,17 @@ func TestDo(t *testing.T) {
 		}()
 		_ = ns.Do(func() error { panic("loud") })
 	}()
+	// Threads come back and are used again, instead of ending each time.
+	const calls = 50
+	threads := make(map[int]bool)
+	for range calls {
+		if err := ns.Do(func() error { threads[unix.Gettid()] = true; return nil }); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if len(threads) == calls {
+		t.Errorf("%d calls took %d threads", calls, len(threads))
+	}
 	// None of it left a thread behind in the namespace.
 	tasks, err := filepath.Glob("/proc/self/task/*/ns/net")
 	if err != nil {

@@ -119,25 +119,25 @@ func onOwnThread(move, f func() error) error {
 	go func() {
 		o := outcome{err: errors.New("netlab: the function inside the namespace did not return")}
 		runtime.LockOSThread()
-		restore := func() error { return nil }
-		defer func() {
-			o.panicked = recover()
-			if restore() == nil {
-				runtime.UnlockOSThread()
-			} // else the thread ends with this goroutine
-			done <- o
-		}()
 		home, err := os.Open(threadNetns)
 		if err != nil {
+			runtime.UnlockOSThread()
+			done <- outcome{err: err}
+			return
+		}
+		defer func() {
+			o.panicked = recover()
+			if unix.Setns(int(home.Fd()), unix.CLONE_NEWNET) == nil {
+				runtime.UnlockOSThread()
+			} // else the thread ends with this goroutine
+			home.Close()
+			done <- o
+		}()
+		if err := move(); err != nil {
 			o.err = err
 			return
 		}
-		defer home.Close()
-		restore = func() error { return unix.Setns(int(home.Fd()), unix.CLONE_NEWNET) }
-		if o.err = move(); o.err == nil {
-			o.err = errors.New("netlab: the function inside the namespace did not return")
-			o.err = f()
-		}
+		o.err = f()
 	}()
 	o := <-done
 	if o.panicked != nil {
