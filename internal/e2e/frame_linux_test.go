@@ -70,7 +70,7 @@ func (p *packetPort) recvTest(deadline time.Time) []byte {
 // expect wants exactly this frame to be the next test frame.
 func (p *packetPort) expect(want []byte) {
 	p.t.Helper()
-	got := p.recvTest(time.Now().Add(patience))
+	got := p.recvTest(deadline())
 	if got == nil {
 		p.t.Fatalf("a frame of %d bytes did not arrive", len(want))
 	}
@@ -84,9 +84,9 @@ func (p *packetPort) expect(want []byte) {
 func (p *packetPort) numbersUntil(last uint32) []uint32 {
 	p.t.Helper()
 	var numbers []uint32
-	deadline := time.Now().Add(patience)
+	limit := deadline()
 	for {
-		f := p.recvTest(deadline)
+		f := p.recvTest(limit)
 		if f == nil {
 			p.t.Fatalf("frame %d did not arrive, only %v", last, numbers)
 		}
@@ -110,7 +110,7 @@ func carryAll(from, to *packetPort, frames [][]byte) error {
 			from.send(f)
 		}
 		for _, want := range now {
-			got := to.recvTest(time.Now().Add(patience))
+			got := to.recvTest(deadline())
 			if got == nil {
 				return fmt.Errorf("a frame of %d bytes did not arrive", len(want))
 			}

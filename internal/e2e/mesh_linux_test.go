@@ -88,7 +88,7 @@ func TestD31FloodedOnceToEach(t *testing.T) {
 				// Flows may overtake each other.
 				next := []uint32{first, first + 1, first + 2}
 				for range 3 * each {
-					n, ok := frameNumber(to.port.recvTest(time.Now().Add(patience)))
+					n, ok := frameNumber(to.port.recvTest(deadline()))
 					if kind := (n - first) % 3; !ok || n != next[kind] {
 						t.Fatalf("from %d, node %d got %d (%v), want one of %d", i, j, n, ok, next)
 					} else {

@@ -139,7 +139,7 @@ func (p udpPath) carry(sizes []int) error {
 				return fmt.Errorf("send %d bytes: %w", size, err)
 			}
 		}
-		if err := p.b.SetReadDeadline(time.Now().Add(patience)); err != nil {
+		if err := p.b.SetReadDeadline(deadline()); err != nil {
 			return err
 		}
 		for i, size := range now {
@@ -169,7 +169,7 @@ func (p udpPath) carrySegments(total, size int) error {
 	if err := p.setSegment(0); err != nil {
 		return err
 	}
-	if err := p.b.SetReadDeadline(time.Now().Add(patience)); err != nil {
+	if err := p.b.SetReadDeadline(deadline()); err != nil {
 		return err
 	}
 	buf := make([]byte, 65536)

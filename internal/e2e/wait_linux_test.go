@@ -30,3 +30,6 @@ func within(t testing.TB, d time.Duration, f func() error) {
 		time.Sleep(5 * time.Millisecond)
 	}
 }
+
+// deadline is when patience ends.
+func deadline() time.Time { return time.Now().Add(patience) }
