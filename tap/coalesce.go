@@ -14,6 +14,9 @@ const (
 	// coalesceSegments is UDP_MAX_SEGMENTS of every kernel that has USO; for
 	// TCP the length of the IP packet is the limit that matters.
 	coalesceSegments = 64
+	// mostUDPSegments is UDP_MAX_SEGMENTS of the newest kernels: none sends
+	// more in one superframe, so what claims more is forged.
+	mostUDPSegments = 128
 	// coalesceVectors is when Full says so.
 	coalesceVectors = 256
 )
@@ -189,7 +192,7 @@ func (c *Coalescer) addSuperframe(p *parsed, frame []byte, segment int, partial,
 			gso |= GSOECN
 		}
 	}
-	if segment <= 0 {
+	if segment <= 0 || !p.tcp && p.payload > segment*mostUDPSegments {
 		return Oversize
 	}
 	it := c.push(frame)

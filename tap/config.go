@@ -4,6 +4,7 @@ import (
 	"errors"
 	"net"
 	"net/netip"
+	"time"
 )
 
 // Errors of Open, wrapped with the device's name and the cause.
@@ -35,6 +36,10 @@ type Config struct {
 	Bridge string
 	// Queues is how many readers there are: 0 = 1.
 	Queues int
+	// BusyPoll is how long a reader goes on asking the device before it goes
+	// to sleep. It buys latency with a core that is never idle: worth it only
+	// where cores are to spare. 0 = not at all.
+	BusyPoll time.Duration
 	// Offload are the features wanted; those that the kernel refuses are left
 	// out. 0 = none: a plain device, opened through songgao/water.
 	Offload Features

@@ -99,7 +99,8 @@ type Device interface {
 	MTU() int
 	// MAC is the device's own address as the network stack sees it.
 	MAC() net.HardwareAddr
-	// Features are those in force, which may be fewer than asked for. A
+	// Features are those in force, which may be fewer than asked for, and
+	// become fewer when the kernel refuses one while running. A
 	// Vector that needs a feature that is missing is converted by the Writer.
 	Features() Features
 	// Readers are the device's queues, at least one.

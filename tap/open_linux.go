@@ -8,6 +8,7 @@ import (
 	"sync"
 	"sync/atomic"
 	"syscall"
+	"time"
 
 	"github.com/govxlan/govxlan/internal/namespace"
 	"github.com/songgao/water"
@@ -24,8 +25,9 @@ type linuxDevice struct {
 	name     string
 	mtu      int
 	mac      net.HardwareAddr
-	features Features
+	features features
 	header   int // length of the virtio-net header: HeaderLen or 0
+	busy     time.Duration
 	queues   []*queue
 	writers  atomic.Uint32
 
@@ -77,18 +79,18 @@ func open(cfg Config) (_ *linuxDevice, err error) {
 		return nil, ErrExists
 	}
 
-	d := &linuxDevice{name: cfg.Name, features: cfg.Offload & AllFeatures}
+	d := &linuxDevice{name: cfg.Name, busy: cfg.BusyPoll}
 	defer func() {
 		if err != nil {
 			d.Close()
 		}
 	}()
-	if d.features != 0 {
-		d.features |= VnetHeader
+	if want := cfg.Offload & AllFeatures; want != 0 {
+		d.features.store(want | VnetHeader)
 		d.header = HeaderLen
 	}
 	for len(d.queues) < cfg.Queues {
-		if d.features != 0 {
+		if d.header != 0 {
 			err = d.openQueue(cfg.Queues > 1)
 		} else {
 			err = d.openPlainQueue(cfg.Queues > 1)
@@ -127,7 +129,7 @@ func (d *linuxDevice) openQueue(multi bool) error {
 	// The features are the device's, not the descriptor's, but only a
 	// descriptor can set them, and the first one finds out which there are.
 	if len(d.queues) == 0 {
-		d.features = setOffload(fd, d.features)
+		d.features.store(setOffload(fd, d.features.load()))
 	}
 	// After TUNSETIFF: before it, the poller would see only an error.
 	file := os.NewFile(uintptr(fd), "/dev/net/tun")
@@ -241,7 +243,7 @@ func (d *linuxDevice) configure(links *netlink.Handle, cfg Config) error {
 			return fmt.Errorf("set MTU %d: %w (an Ethernet device takes 68 to 65521)", cfg.MTU, err)
 		}
 	}
-	if d.features&(TSO4|TSO6|USO) != 0 {
+	if d.features.load()&(TSO4|TSO6|USO) != 0 {
 		// Kernels with BIG TCP would otherwise be free to build more than
 		// MaxFrame.
 		if err := links.LinkSetGSOMaxSize(link, maxGSOBytes); err != nil && !errors.Is(err, unix.EINVAL) && !errors.Is(err, unix.EOPNOTSUPP) {
@@ -284,19 +286,19 @@ func (d *linuxDevice) configure(links *netlink.Handle, cfg Config) error {
 func (d *linuxDevice) Name() string          { return d.name }
 func (d *linuxDevice) MTU() int              { return d.mtu }
 func (d *linuxDevice) MAC() net.HardwareAddr { return d.mac }
-func (d *linuxDevice) Features() Features    { return d.features }
+func (d *linuxDevice) Features() Features    { return d.features.load() }
 
 func (d *linuxDevice) Readers() []Reader {
 	readers := make([]Reader, len(d.queues))
 	for i, q := range d.queues {
-		readers[i] = newReader(q, d.header)
+		readers[i] = newReader(q, d.header, d.busy)
 	}
 	return readers
 }
 
 func (d *linuxDevice) NewWriter() Writer {
 	i := int(d.writers.Add(1)-1) % len(d.queues)
-	return newWriter(d.queues[i], d.features, d.header)
+	return newWriter(d.queues[i], &d.features, d.header)
 }
 
 func (d *linuxDevice) Close() error {

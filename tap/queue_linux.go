@@ -3,7 +3,7 @@ package tap
 import (
 	"net"
 	"os"
-	"runtime"
+	"time"
 	"unsafe"
 
 	"golang.org/x/sys/unix"
@@ -13,6 +13,7 @@ import (
 type reader struct {
 	q      *queue
 	header int
+	busy   time.Duration
 
 	// State of the Read in progress, kept here because the closure that the
 	// poller calls is made once: a closure a call would be an allocation.
@@ -21,8 +22,8 @@ type reader struct {
 	errno unix.Errno
 }
 
-func newReader(q *queue, header int) *reader {
-	r := &reader{q: q, header: header}
+func newReader(q *queue, header int, busy time.Duration) *reader {
+	r := &reader{q: q, header: header, busy: busy}
 	r.fill = r.drain
 	return r
 }
@@ -51,6 +52,7 @@ func (r *reader) Read(b *Batch) error {
 func (r *reader) drain(fd uintptr) bool {
 	b := r.batch
 	b.acquire()
+	var since time.Time // when polling began
 	for {
 		room := b.room(r.header)
 		if room == nil {
@@ -67,6 +69,14 @@ func (r *reader) drain(fd uintptr) bool {
 			if len(b.Frames) > 0 {
 				return true
 			}
+			if r.busy > 0 {
+				if since.IsZero() {
+					since = time.Now()
+				}
+				if time.Since(since) < r.busy {
+					continue
+				}
+			}
 			b.release()
 			return false
 		default:
@@ -80,7 +90,7 @@ func (r *reader) drain(fd uintptr) bool {
 // writer implements Writer on one descriptor.
 type writer struct {
 	q        *queue
-	features Features
+	features *features
 	header   int
 
 	head [HeaderLen]byte
@@ -90,11 +100,17 @@ type writer struct {
 	frames []Vector
 	done   int
 	err    error
+
+	// What writePlain needs, kept for closures made once.
+	emit func([]byte) error
+	fd   uintptr
+	one  [1][]byte
 }
 
-func newWriter(q *queue, features Features, header int) *writer {
+func newWriter(q *queue, features *features, header int) *writer {
 	w := &writer{q: q, features: features, header: header}
 	w.put = w.writeAll
+	w.emit = w.writeOne
 	return w
 }
 
@@ -113,10 +129,13 @@ func (w *writer) writeAll(fd uintptr) bool {
 	for w.done < len(w.frames) {
 		v := &w.frames[w.done]
 		var err error
-		if w.features.lacks(&v.Header) {
+		if w.features.load().lacks(&v.Header) {
 			err = w.writePlain(fd, v)
-		} else {
-			err = w.writev(fd, v)
+		} else if err = w.writev(fd, &v.Header, v.Parts); err == unix.EINVAL && v.Header.GSO != GSONone {
+			// This kernel takes no superframes of this kind, though reading
+			// them was granted: from now on without.
+			w.features.refuse(v.Header.GSO)
+			err = w.writePlain(fd, v)
 		}
 		if err != nil {
 			w.err = err
@@ -128,18 +147,17 @@ func (w *writer) writeAll(fd uintptr) bool {
 }
 
 // writev hands over one frame as it is.
-func (w *writer) writev(fd uintptr, v *Vector) error {
+func (w *writer) writev(fd uintptr, h *Header, parts [][]byte) error {
 	w.iov = w.iov[:0]
 	if w.header != 0 {
-		v.Header.put(w.head[:])
+		h.put(w.head[:])
 		w.iov = appendIovec(w.iov, w.head[:])
 	}
-	for _, p := range v.Parts {
+	for _, p := range parts {
 		w.iov = appendIovec(w.iov, p)
 	}
 	for {
 		_, _, errno := unix.RawSyscall(unix.SYS_WRITEV, fd, uintptr(unsafe.Pointer(unsafe.SliceData(w.iov))), uintptr(len(w.iov)))
-		runtime.KeepAlive(v.Parts)
 		switch errno {
 		case 0:
 			return nil
@@ -156,10 +174,14 @@ func (w *writer) writev(fd uintptr, v *Vector) error {
 func (w *writer) writePlain(fd uintptr, v *Vector) error {
 	p := plains.Get().(*plain)
 	defer plains.Put(p)
-	return p.each(v, func(f []byte) error {
-		one := Vector{Parts: [][]byte{f}}
-		return w.writev(fd, &one)
-	})
+	w.fd = fd
+	return p.each(v, w.emit)
+}
+
+// writeOne hands over a frame that wants nothing.
+func (w *writer) writeOne(f []byte) error {
+	w.one[0] = f
+	return w.writev(w.fd, &Header{}, w.one[:])
 }
 
 func appendIovec(iov []unix.Iovec, b []byte) []unix.Iovec {

@@ -4,6 +4,7 @@ import (
 	"net"
 	"net/netip"
 	"os"
+	"time"
 	"unsafe"
 
 	"golang.org/x/sys/unix"
@@ -24,6 +25,7 @@ type recvControl [64]byte
 // udpReceiver implements Receiver on one socket.
 type udpReceiver struct {
 	sock *socket
+	busy time.Duration
 
 	slab    []byte // recvMessages x recvBytes; pages are touched on use only
 	msgs    [recvMessages]mmsghdr
@@ -40,8 +42,8 @@ type udpReceiver struct {
 	errno unix.Errno
 }
 
-func newUDPReceiver(sock *socket) *udpReceiver {
-	r := &udpReceiver{sock: sock}
+func newUDPReceiver(sock *socket, busy time.Duration) *udpReceiver {
+	r := &udpReceiver{sock: sock, busy: busy}
 	r.call = r.recvmmsg
 	r.slab = make([]byte, recvMessages*recvBytes)
 	for i := range r.msgs {
@@ -92,6 +94,7 @@ func (r *udpReceiver) Recv(trains []Train) (int, error) {
 
 // recvmmsg is called by the poller with the descriptor; false waits.
 func (r *udpReceiver) recvmmsg(fd uintptr) bool {
+	var since time.Time // when polling began
 	for {
 		n, _, errno := unix.RawSyscall6(unix.SYS_RECVMMSG, fd, uintptr(unsafe.Pointer(&r.msgs[0])),
 			uintptr(r.want), unix.MSG_DONTWAIT, 0, 0)
@@ -101,7 +104,14 @@ func (r *udpReceiver) recvmmsg(fd uintptr) bool {
 			return true
 		case unix.EINTR:
 		case unix.EAGAIN:
-			return false
+			if r.busy == 0 {
+				return false
+			}
+			if since.IsZero() {
+				since = time.Now()
+			} else if time.Since(since) > r.busy {
+				return false
+			}
 		case unix.ECONNREFUSED, unix.EHOSTUNREACH, unix.ENETUNREACH, unix.EMSGSIZE, unix.ENETDOWN:
 			// The echo of something sent, or a link that comes and goes: the
 			// socket goes on receiving. Reading it cleared it.

@@ -9,6 +9,7 @@ import (
 	"sync"
 	"sync/atomic"
 	"syscall"
+	"time"
 
 	"github.com/govxlan/govxlan/internal/namespace"
 	"golang.org/x/sys/unix"
@@ -31,7 +32,7 @@ type udpConn struct {
 	// segments is Limits.Segments; it sinks to 1 when the kernel refuses
 	// UDP_SEGMENT at run time.
 	segments atomic.Int32
-	gro      bool
+	busy     time.Duration
 
 	closeOnce sync.Once
 }
@@ -68,7 +69,7 @@ func ListenUDP(cfg UDPConfig) (Conn, error) {
 	if len(cfg.Local) == 0 {
 		return nil, errors.New("no local address given")
 	}
-	c := &udpConn{}
+	c := &udpConn{busy: cfg.BusyPoll}
 	err := namespace.Do(cfg.Netns, func() error {
 		seen := [2]bool{}
 		for _, local := range cfg.Local {
@@ -256,7 +257,7 @@ func (c *udpConn) prepareReceiver(cfg *UDPConfig, s *socket) error {
 		}
 		if !cfg.NoGRO {
 			// Absent before 5.0: then trains are of one datagram.
-			c.gro = unix.SetsockoptInt(int(fd), unix.SOL_UDP, unix.UDP_GRO, 1) == nil
+			_ = unix.SetsockoptInt(int(fd), unix.SOL_UDP, unix.UDP_GRO, 1)
 		}
 		segments := int32(1)
 		if !cfg.NoGSO {
@@ -314,7 +315,7 @@ func (c *udpConn) Limits() Limits {
 func (c *udpConn) Receivers() []Receiver {
 	receivers := make([]Receiver, len(c.receivers))
 	for i, s := range c.receivers {
-		receivers[i] = newUDPReceiver(s)
+		receivers[i] = newUDPReceiver(s, c.busy)
 	}
 	return receivers
 }

@@ -44,6 +44,8 @@ type Endpoint struct {
 	overlays map[vxlan.VNI]*overlay
 	running  bool
 	closed   bool
+	// toldSegments is the Limits.Segments that was last logged.
+	toldSegments int
 	// failures takes what ended a transmitter or receiver early.
 	failures chan error
 }
@@ -68,6 +70,7 @@ func New(cfg Config) (*Endpoint, error) {
 		e.now = func() time.Duration { return time.Since(origin) }
 	}
 	e.started = e.now()
+	e.toldSegments = e.conn.Limits().Segments
 	return e, nil
 }
 
@@ -166,6 +169,7 @@ func (e *Endpoint) AddVNI(cfg VNIConfig) error {
 		table:        fdb.New(fdb.Config{MaxEntries: cfg.MaxEntries, Ageing: cfg.Ageing}),
 		learn:        !cfg.DisableLearning,
 		allowUnknown: cfg.AllowUnknownVTEPs,
+		toldFeatures: cfg.Device.Features(),
 	}
 	copy(o.mac[:], cfg.Device.MAC())
 	o.senders.Store(&map[netip.Addr]*peer{})
@@ -270,6 +274,20 @@ const (
 	shortestSweep = 100 * time.Millisecond
 )
 
+// tellRefused says once what offloads the kernel took back while running. e.mu
+// is held.
+func (e *Endpoint) tellRefused(o *overlay) {
+	if f := o.device.Features(); f != o.toldFeatures {
+		e.log.Warn("the kernel refused an offload of the device, frames go on without it", zap.String("device", o.device.Name()),
+			zap.Stringer("was", o.toldFeatures), zap.Stringer("is", f))
+		o.toldFeatures = f
+	}
+	if n := e.conn.Limits().Segments; n != e.toldSegments {
+		e.log.Warn("the kernel refused trains of this length, datagrams go on in shorter ones", zap.Int("was", e.toldSegments), zap.Int("is", n))
+		e.toldSegments = n
+	}
+}
+
 // sweep removes expired entries until ctx is done: often enough that one
 // outlives its time by a quarter at most, and at least every 10 s.
 func (e *Endpoint) sweep(ctx context.Context) {
@@ -285,6 +303,7 @@ func (e *Endpoint) sweep(ctx context.Context) {
 		e.mu.Lock()
 		for _, o := range e.overlays {
 			o.table.Age(e.now())
+			e.tellRefused(o)
 			if a := o.table.Ageing(); a > 0 {
 				next = min(next, a/4)
 			}

@@ -26,6 +26,8 @@ type overlay struct {
 	senders      atomic.Pointer[map[netip.Addr]*peer]
 	allowUnknown bool
 
+	toldFeatures tap.Features // last logged; under Endpoint.mu
+
 	rx rxCounters
 	tx txCounters
 

@@ -43,6 +43,7 @@ type upFlags struct {
 	allowUnknown bool
 	offload      string
 	queues       int
+	busyPoll     time.Duration
 	logLevel     string
 	logFormat    string
 	control      string
@@ -99,6 +100,7 @@ one line when frames can flow, and remove everything on SIGINT or SIGTERM.`,
 	fs.StringVar(&f.offload, "offload", "auto", "auto: whatever the kernel offers; off: plain frames and datagrams")
 	fs.IntVar(&f.queues, "queues", 0, "queues of the TAP and sockets of the port (default 1)")
 	fs.StringVar(&f.control, "control", "", "control socket (default: /run/govxlan/<port>-<network namespace>.sock)")
+	fs.DurationVar(&f.busyPoll, "busy-poll", 0, "poll this long before sleeping, such as 50us: latency for CPU (default off)")
 	fs.StringVar(&f.pprof, "pprof", "", "serve profiles on this loopback address, such as 127.0.0.1:6060")
 	fs.StringVar(&f.logLevel, "log-level", "info", "debug, info, warn or error")
 	fs.StringVar(&f.logFormat, "log-format", "text", "text or json, on standard error")
@@ -121,6 +123,7 @@ type upPlan struct {
 	allowUnknown bool
 	offload      bool
 	queues       int
+	busyPoll     time.Duration
 	control      string
 	pprof        string
 	newLogger    func(io.Writer) *zap.Logger
@@ -137,6 +140,7 @@ func (f *upFlags) plan() (*upPlan, error) {
 		queues:       max(f.queues, 1),
 		control:      f.control,
 		pprof:        f.pprof,
+		busyPoll:     f.busyPoll,
 	}
 	if !p.vni.Valid() {
 		return nil, usagef("--vni %d: a VNI has 24 bits, so 0 to %d", f.vni, vxlan.MaxVNI)
@@ -168,7 +172,7 @@ func (f *upFlags) plan() (*upPlan, error) {
 		return nil, usagef("--source-ports %q: give LO-HI, such as %d-%d", f.sourcePorts, vxlan.SourcePortLo, vxlan.SourcePortHi)
 	}
 
-	p.device = tap.Config{Name: f.name, Netns: f.netns, MTU: f.mtu, Bridge: f.bridge, Queues: p.queues}
+	p.device = tap.Config{Name: f.name, Netns: f.netns, MTU: f.mtu, Bridge: f.bridge, Queues: p.queues, BusyPoll: f.busyPoll}
 	if p.device.Name == "" {
 		p.device.Name = fmt.Sprintf("vx%d", p.vni)
 	}
@@ -205,6 +209,9 @@ func (f *upFlags) plan() (*upPlan, error) {
 	}
 	if f.queues < 0 || f.queues > 64 {
 		return nil, usagef("--queues %d: give 1 to 64", f.queues)
+	}
+	if f.busyPoll < 0 || f.busyPoll > time.Second {
+		return nil, usagef("--busy-poll %v: give a short time such as 50us, or 0", f.busyPoll)
 	}
 	if f.ageing < 0 {
 		return nil, usagef("--ageing %v: give a duration such as 300s, or 0 to keep entries", f.ageing)
@@ -264,7 +271,7 @@ func (p *upPlan) run(ctx context.Context, stdout, stderr io.Writer) (err error) 
 	conn, err := transport.ListenUDP(transport.UDPConfig{
 		Local: under.local, Port: p.port, Device: p.dev,
 		SourcePortLo: p.sourcePorts.Lo, SourcePortHi: p.sourcePorts.Hi,
-		Receivers: p.queues, NoGSO: !p.offload, NoGRO: !p.offload,
+		Receivers: p.queues, BusyPoll: p.busyPoll, NoGSO: !p.offload, NoGRO: !p.offload,
 	})
 	if err != nil {
 		return p.explainListen(err, under.local)
