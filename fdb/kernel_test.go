@@ -1,0 +1,247 @@
+package fdb
+
+import (
+	"errors"
+	"net/netip"
+	"testing"
+	"time"
+)
+
+// The rules of the Linux kernel's vxlan device for learning and the table, one
+// test each, numbered as in the project's protocol checklist. Lines that are
+// not here belong to other rooms: 28 (nexthop groups) is not offered.
+func TestKernelRules(t *testing.T) {
+	tests := []struct {
+		name string
+		f    func(*testing.T, *Table)
+	}{
+		{"B16 source MAC leads to source address and configured port", func(t *testing.T, tab *Table) {
+			wantLearn(t, tab, hostA, vtep1, 0, Added)
+			wantLookup(t, tab, hostA, vtep1)
+			wantEntries(t, tab, 0, Entry{hostA, Remote{netip.MustParseAddrPort("192.0.2.1:4789"), 0}, KindLearned, 0})
+		}},
+		{"B17 learned entry moves", func(t *testing.T, tab *Table) {
+			wantLearn(t, tab, hostA, vtep1, 0, Added)
+			wantLearn(t, tab, hostA, vtep2, 0, Moved)
+			wantLookup(t, tab, hostA, vtep2)
+		}},
+		{"B17 static entry stays and the frame is dropped", func(t *testing.T, tab *Table) {
+			tab.Add(hostA, vtep1)
+			wantLearn(t, tab, hostA, vtep2, 0, Static)
+			wantLookup(t, tab, hostA, vtep1)
+			if !Static.Drop() {
+				t.Error("the frame is delivered")
+			}
+		}},
+		{"B18 multicast or zero source is dropped", func(t *testing.T, tab *Table) {
+			wantLearn(t, tab, group, vtep1, 0, Invalid)
+			wantLearn(t, tab, MAC{}, vtep1, 0, Invalid)
+			if !Invalid.Drop() || tab.Len() != 0 {
+				t.Error("the frame is delivered or learned")
+			}
+		}},
+		{"B19 ageing 300 s, 0 means 300 s too", func(t *testing.T, tab *Table) {
+			tab.Learn(hostA, vtep1, 0)
+			if tab.Age(300*time.Second) != 0 || tab.Age(301*time.Second) != 1 {
+				t.Error("not 300 s by default")
+			}
+			tab.SetAgeing(0)
+			tab.Learn(hostA, vtep1, 0)
+			if tab.Age(300*time.Second) != 0 || tab.Age(301*time.Second) != 1 {
+				t.Error("not 300 s for 0")
+			}
+		}},
+		{"B19 static entries do not age", func(t *testing.T, tab *Table) {
+			tab.Learn(hostA, vtep1, 0)
+			tab.Add(hostA, vtep1)
+			tab.Add(group, vtep1)
+			if tab.Age(1000*time.Hour) != 0 {
+				t.Error("removed")
+			}
+			wantLookup(t, tab, hostA, vtep1)
+		}},
+		{"B19 an expired entry is used until the sweep", func(t *testing.T, tab *Table) {
+			tab.Learn(hostA, vtep1, 0)
+			wantEntries(t, tab, time.Hour, Entry{hostA, vtep1, KindLearned, time.Hour})
+			wantLookup(t, tab, hostA, vtep1)
+			wantLearn(t, tab, hostA, vtep1, time.Hour, Known)
+			if tab.Age(time.Hour) != 0 {
+				t.Error("a frame before the sweep did not refresh it")
+			}
+		}},
+		{"B20 sending keeps no entry alive, receiving does", func(t *testing.T, tab *Table) {
+			tab.Learn(hostA, vtep1, 0)
+			tab.Learn(hostB, vtep1, 0)
+			for now := time.Duration(0); now < 301*time.Second; now += time.Second {
+				wantLookup(t, tab, hostA, vtep1)
+				wantLearn(t, tab, hostB, vtep1, now, Known)
+			}
+			if tab.Age(301*time.Second) != 1 {
+				t.Error("not exactly the silent one removed")
+			}
+			wantLookup(t, tab, hostA, Remote{})
+			wantLookup(t, tab, hostB, vtep1)
+		}},
+		{"B21 full: not learned, delivered; static entries have places of their own", func(t *testing.T, tab *Table) {
+			tab = New(Config{MaxEntries: 1})
+			wantLearn(t, tab, hostA, vtep1, 0, Added)
+			wantLearn(t, tab, hostB, vtep1, 0, Full)
+			wantLookup(t, tab, hostB, Remote{})
+			if Full.Drop() {
+				t.Error("the frame is dropped")
+			}
+			if err := tab.Add(hostB, vtep1); err != nil {
+				t.Error(err)
+			}
+			if tab.Learned() != 1 || tab.Len() != 2 {
+				t.Error(tab.Learned(), tab.Len())
+			}
+		}},
+		{"B21 no limit", func(t *testing.T, tab *Table) {
+			tab = New(Config{MaxEntries: -1})
+			for i := range uint32(DefaultMaxEntries) + 1 {
+				tab.Learn(hostMAC(i), vtep1, 0)
+			}
+			if tab.Learned() != DefaultMaxEntries+1 {
+				t.Error(tab.Learned())
+			}
+		}},
+		{"B22 full: known MACs still move", func(t *testing.T, tab *Table) {
+			tab = New(Config{MaxEntries: 1})
+			wantLearn(t, tab, hostA, vtep1, 0, Added)
+			wantLearn(t, tab, hostA, vtep2, 0, Moved)
+			wantLookup(t, tab, hostA, vtep2)
+		}},
+		{"B23 unknown unicast goes to the flood list, nowhere without one", func(t *testing.T, tab *Table) {
+			wantLookup(t, tab, hostA, Remote{})
+			wantRemotes(t, "Replicas", tab.Replicas(hostA))
+			tab.AddFlood(vtep1)
+			tab.AddFlood(vtep2)
+			wantRemotes(t, "Replicas", tab.Replicas(hostA), vtep1, vtep2)
+		}},
+		{"B24 a static entry for one group MAC goes before the flood list", func(t *testing.T, tab *Table) {
+			tab.AddFlood(vtep1)
+			tab.Add(group, vtep2)
+			wantRemotes(t, "Replicas", tab.Replicas(group), vtep2)
+			broadcast := MAC{255, 255, 255, 255, 255, 255}
+			wantRemotes(t, "Replicas", tab.Replicas(broadcast), vtep1)
+			tab.Add(broadcast, vtep6)
+			wantRemotes(t, "Replicas", tab.Replicas(broadcast), vtep6)
+		}},
+		{"B25 the key of a remote is address, port and VNI", func(t *testing.T, tab *Table) {
+			port := Remote{netip.AddrPortFrom(vtep1.Addr.Addr(), 8472), 0}
+			vni := Remote{vtep1.Addr, 7}
+			for _, r := range []Remote{vtep1, port, vni} {
+				if !tab.AddFlood(r) {
+					t.Errorf("%v taken for another", r)
+				}
+			}
+			wantRemotes(t, "Flood", tab.Flood(), vtep1, port, vni)
+		}},
+		{"B26 append to a group adds a remote, twice is no error", func(t *testing.T, tab *Table) {
+			for _, r := range []Remote{vtep1, vtep2, vtep1} {
+				if err := tab.Append(group, r); err != nil {
+					t.Error(err)
+				}
+			}
+			wantRemotes(t, "Replicas", tab.Replicas(group), vtep1, vtep2)
+		}},
+		{"B26 append to a unicast MAC changes nothing and succeeds", func(t *testing.T, tab *Table) {
+			tab.Add(hostA, vtep1)
+			tab.Learn(hostB, vtep1, 0)
+			if err := errors.Join(tab.Append(hostA, vtep2), tab.Append(hostB, vtep2)); err != nil {
+				t.Error(err)
+			}
+			wantEntries(t, tab, 0, Entry{hostA, vtep1, KindStatic, 0}, Entry{hostB, vtep1, KindLearned, 0})
+		}},
+		{"B26 replace is for unicast alone", func(t *testing.T, tab *Table) {
+			tab.Add(hostA, vtep1)
+			if err := tab.Replace(hostA, vtep2); err != nil {
+				t.Error(err)
+			}
+			wantLookup(t, tab, hostA, vtep2)
+			tab.Add(group, vtep1)
+			if err := tab.Replace(group, vtep2); !errors.Is(err, ErrGroup) {
+				t.Error(err)
+			}
+			wantRemotes(t, "Replicas", tab.Replicas(group), vtep1)
+		}},
+		{"B26 add on an existing key fails", func(t *testing.T, tab *Table) {
+			tab.Add(hostA, vtep1)
+			tab.Add(group, vtep1)
+			for _, mac := range []MAC{hostA, group} {
+				if err := tab.Add(mac, vtep2); !errors.Is(err, ErrExists) {
+					t.Errorf("%x: %v", mac, err)
+				}
+			}
+			wantLookup(t, tab, hostA, vtep1)
+			wantRemotes(t, "Replicas", tab.Replicas(group), vtep1)
+		}},
+		{"B26 del with an address removes that remote, with the last one the entry", func(t *testing.T, tab *Table) {
+			tab.AddFlood(vtep6)
+			tab.Append(group, vtep1)
+			tab.Append(group, vtep2)
+			if err := tab.DelDestination(group, vtep1); err != nil {
+				t.Error(err)
+			}
+			wantRemotes(t, "Replicas", tab.Replicas(group), vtep2)
+			if err := tab.DelDestination(group, vtep2); err != nil {
+				t.Error(err)
+			}
+			wantRemotes(t, "Replicas", tab.Replicas(group), vtep6)
+			if err := tab.Del(group); !errors.Is(err, ErrNotFound) {
+				t.Error(err)
+			}
+		}},
+		{"B26 del without an address removes the entry", func(t *testing.T, tab *Table) {
+			tab.Append(group, vtep1)
+			tab.Append(group, vtep2)
+			tab.Add(hostA, vtep1)
+			if err := errors.Join(tab.Del(group), tab.Del(hostA)); err != nil {
+				t.Error(err)
+			}
+			wantEntries(t, tab, 0)
+		}},
+		{"B27 families mix, unlike the kernel's", func(t *testing.T, tab *Table) {
+			tab.AddFlood(vtep1)
+			tab.AddFlood(vtep6)
+			wantRemotes(t, "Flood", tab.Flood(), vtep1, vtep6)
+			tab.Add(hostA, vtep6)
+			wantLearn(t, tab, hostB, vtep1, 0, Added)
+			wantLearn(t, tab, hostB, vtep6, 0, Moved)
+		}},
+		{"B29 link down flushes learned entries, delete flushes all", func(t *testing.T, tab *Table) {
+			tab.Add(hostA, vtep1)
+			tab.Add(group, vtep1)
+			tab.Append(group, vtep2)
+			tab.Learn(hostB, vtep1, 0)
+			tab.AddFlood(vtep1)
+			if n := tab.Flush(FlushLearned); n != 1 {
+				t.Errorf("%d learned", n)
+			}
+			wantEntries(t, tab, 0,
+				Entry{group, vtep1, KindStatic, 0},
+				Entry{group, vtep2, KindStatic, 0},
+				Entry{hostA, vtep1, KindStatic, 0})
+			if n := tab.Flush(FlushAll); n != 3 {
+				t.Errorf("%d in all", n)
+			}
+			wantEntries(t, tab, 0)
+			wantRemotes(t, "Flood", tab.Flood(), vtep1)
+		}},
+		{"B30 a learned entry that the user sets becomes static", func(t *testing.T, tab *Table) {
+			tab.Learn(hostA, vtep1, 0)
+			wantEntries(t, tab, time.Second, Entry{hostA, vtep1, KindLearned, time.Second})
+			if err := tab.Add(hostA, vtep2); err != nil {
+				t.Error(err)
+			}
+			wantEntries(t, tab, time.Second, Entry{hostA, vtep2, KindStatic, 0})
+			if tab.Learned() != 0 {
+				t.Error("still counted as learned")
+			}
+		}},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) { tt.f(t, New(Config{})) })
+	}
+}

@@ -1,0 +1,202 @@
+package fdb
+
+import (
+	"math/rand/v2"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+)
+
+// These tests are worth most with -race. They end after a number of rounds.
+
+func rounds() uint32 {
+	if testing.Short() {
+		return 2_000
+	}
+	return 20_000
+}
+
+// Readers and receivers against everything that changes the table at once. The
+// remotes of host i have the VNIs i<<16 to i<<16+0xffff: whatever a look-up
+// returns must be one of its own.
+func TestConcurrent(t *testing.T) {
+	const hosts = 300
+	tab := New(Config{MaxEntries: hosts / 2, Ageing: time.Second})
+	own := func(i, n uint32) Remote { return Remote{vtep1.Addr, i<<16 | n&0xffff} }
+	var clock atomic.Int64 // in ticks
+	now := func() time.Duration { return time.Duration(clock.Load()) * tick }
+
+	var wg, writers sync.WaitGroup
+	var done atomic.Bool
+	check := func(i uint32, r *Remote) {
+		if r == nil || r.VNI>>16 != i || r.Addr != vtep1.Addr {
+			done.Store(true) // one report is enough
+			t.Errorf("host %d leads to %v", i, r)
+		}
+	}
+	for range 2 {
+		wg.Go(func() { // senders
+			for !done.Load() {
+				i := rand.Uint32N(hosts)
+				if r, ok := tab.Lookup(hostMAC(i)); ok {
+					check(i, r)
+				}
+			}
+		})
+	}
+	wg.Go(func() { // a dump
+		for !done.Load() {
+			last := MAC{}
+			for e := range tab.All(now()) {
+				if e.MAC == group {
+					continue
+				}
+				i := uint32(e.MAC[4])<<8 | uint32(e.MAC[5])
+				check(i, &e.Remote)
+				if order(keyOf(e.MAC)) <= order(keyOf(last)) {
+					t.Errorf("%x after %x", e.MAC, last)
+				}
+				last = e.MAC
+			}
+			if n := tab.Learned(); n > hosts/2 {
+				t.Errorf("%d learned", n)
+			}
+		}
+	})
+	for range 2 {
+		writers.Go(func() { // receivers
+			for n := range rounds() {
+				i := rand.Uint32N(hosts)
+				// Mostly the same remote, so that the path without the lock
+				// is taken, sometimes one never seen.
+				variant := uint32(0)
+				if n%8 == 0 {
+					variant = n
+				}
+				if o := tab.Learn(hostMAC(i), own(i, variant), now()); o == Invalid {
+					t.Error(o)
+				}
+				if n%64 == 0 {
+					clock.Add(1)
+				}
+			}
+		})
+	}
+	writers.Go(func() { // the user
+		for range rounds() / 4 {
+			i := rand.Uint32N(hosts)
+			switch rand.IntN(40) {
+			case 0:
+				tab.Flush(FlushLearned)
+			case 1:
+				tab.Flush(FlushAll)
+			case 2:
+				tab.DelRemote(own(i, 0))
+			case 3, 4, 5, 6:
+				tab.Del(hostMAC(i))
+			case 7, 8, 9:
+				if err := tab.Replace(hostMAC(i), own(i, 1)); err != nil {
+					t.Error(err)
+				}
+			case 10:
+				tab.SetAgeing(time.Duration(rand.IntN(3)) * time.Second)
+			case 11:
+				tab.AddFlood(own(i, 0))
+				tab.Add(group, own(i, 0))
+			case 12:
+				tab.DelFlood(own(i, 0))
+			default:
+				tab.Age(now())
+				for _, r := range tab.Replicas(group) {
+					if r.Addr != vtep1.Addr {
+						t.Error(r)
+					}
+				}
+			}
+		}
+	})
+	writers.Wait()
+	done.Store(true)
+	wg.Wait()
+	checkInternals(t, tab)
+}
+
+// churn makes the array of a table grow and shrink until done.
+func churn(tab *Table, done *atomic.Bool) {
+	for !done.Load() {
+		for n := range uint32(200) {
+			tab.Learn(hostMAC(1000+n), testRemote(int(n)), 0)
+		}
+		for n := range uint32(200) {
+			tab.Del(hostMAC(1000 + n))
+		}
+	}
+}
+
+// A rebuild loses no refresh, though receivers set stamps without the lock.
+func TestRebuildKeepsStamps(t *testing.T) {
+	const receivers, each = 2, 50
+	tab := New(Config{MaxEntries: -1})
+	for i := range uint32(receivers * each) {
+		wantLearn(t, tab, hostMAC(i), testRemote(int(i)), 0, Added)
+	}
+	var wg, learners sync.WaitGroup
+	var done atomic.Bool
+	wg.Go(func() { churn(tab, &done) })
+	for r := range uint32(receivers) {
+		learners.Go(func() {
+			for n := range rounds() {
+				// The MACs of this receiver alone: afterwards the stamp is
+				// exactly its own.
+				i := r*each + n%each
+				if o := tab.Learn(hostMAC(i), testRemote(int(i)), time.Duration(n)*tick); o != Known {
+					t.Errorf("frame %d of host %d: %v", n, i, o)
+				}
+				tab.mu.Lock()
+				_, v := tab.entry(keyOf(hostMAC(i)))
+				tab.mu.Unlock()
+				if v == 0 || uint32(v) != n {
+					t.Errorf("host %d heard at %d: entry %x", i, n, v)
+				}
+			}
+		})
+	}
+	learners.Wait()
+	done.Store(true)
+	wg.Wait()
+	checkInternals(t, tab)
+}
+
+// A sweep removes no entry that has been heard in time, also when the frame
+// comes while the sweep looks at it.
+func TestSweepSparesTheRefreshed(t *testing.T) {
+	const hosts = 50
+	// The clock moves by one tick a frame, and each host is heard once in
+	// hosts frames: before a refresh an entry is exactly as old as allowed.
+	tab := New(Config{MaxEntries: -1, Ageing: hosts * tick})
+	for i := range uint32(hosts) {
+		wantLearn(t, tab, hostMAC(i), testRemote(int(i)), time.Duration(i)*tick, Added)
+	}
+	var clock atomic.Int64
+	clock.Store(hosts - 1)
+	now := func() time.Duration { return time.Duration(clock.Load()) * tick }
+	var wg sync.WaitGroup
+	var done atomic.Bool
+	wg.Go(func() { churn(tab, &done) })
+	wg.Go(func() {
+		for !done.Load() {
+			tab.Age(now())
+		}
+	})
+	for n := range rounds() {
+		i := n % hosts
+		clock.Add(1)
+		if o := tab.Learn(hostMAC(i), testRemote(int(i)), now()); o != Known {
+			t.Fatalf("frame %d of host %d: %v", n, i, o)
+		}
+	}
+	done.Store(true)
+	wg.Wait()
+	checkInternals(t, tab)
+}
