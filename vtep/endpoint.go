@@ -48,6 +48,8 @@ type Endpoint struct {
 	toldSegments int
 	// failures takes what ended a transmitter or receiver early.
 	failures chan error
+	// hurry tells the sweeper of a new VNI whose entries live shortly.
+	hurry chan struct{}
 }
 
 // New returns an endpoint without VNIs. It takes Config.Conn over.
@@ -61,6 +63,7 @@ func New(cfg Config) (*Endpoint, error) {
 		now:      cfg.Clock,
 		overlays: make(map[vxlan.VNI]*overlay),
 		failures: make(chan error, 1),
+		hurry:    make(chan struct{}, 1),
 	}
 	if e.log == nil {
 		e.log = zap.NewNop()
@@ -197,6 +200,12 @@ func (e *Endpoint) AddVNI(cfg VNIConfig) error {
 	if e.running {
 		e.transmit(o)
 	}
+	if a := o.table.Ageing(); a > 0 && a < 4*longestSweep {
+		select {
+		case e.hurry <- struct{}{}:
+		default:
+		}
+	}
 	return nil
 }
 
@@ -205,13 +214,23 @@ func (e *Endpoint) DelVNI(v vxlan.VNI) error {
 	e.mu.Lock()
 	o := e.overlays[v]
 	if o != nil {
-		delete(e.overlays, v)
-		e.vnis.store(v, nil)
+		e.remove(o)
 	}
 	e.mu.Unlock()
 	if o == nil {
 		return fmt.Errorf("vtep: delete VNI %v: %w", v, ErrNoVNI)
 	}
+	return o.end()
+}
+
+// remove takes an overlay out of service. e.mu is held.
+func (e *Endpoint) remove(o *overlay) {
+	delete(e.overlays, o.vni)
+	e.vnis.store(o.vni, nil)
+}
+
+// end closes the device of an overlay that was removed.
+func (o *overlay) end() error {
 	err := o.device.Close()
 	o.transmitters.Wait()
 	return err
@@ -234,6 +253,11 @@ func (e *Endpoint) lose(o *overlay, cause error) {
 	e.mu.Lock()
 	mine := e.overlays[o.vni] == o
 	last := mine && len(e.overlays) == 1
+	if mine && !last {
+		// In one step with the count: of several that vanish together, one
+		// finds itself the last.
+		e.remove(o)
+	}
 	e.mu.Unlock()
 	if !mine {
 		return // deleted meanwhile
@@ -243,7 +267,7 @@ func (e *Endpoint) lose(o *overlay, cause error) {
 		e.fail(fmt.Errorf("vtep: device %s of VNI %v is gone: %w", o.device.Name(), o.vni, cause))
 		return
 	}
-	if err := e.DelVNI(o.vni); err != nil && !errors.Is(err, ErrNoVNI) {
+	if err := o.end(); err != nil {
 		e.log.Warn("close device", zap.String("device", o.device.Name()), zap.Error(err))
 	}
 }
@@ -298,6 +322,7 @@ func (e *Endpoint) sweep(ctx context.Context) {
 		case <-ctx.Done():
 			return
 		case <-timer.C:
+		case <-e.hurry:
 		}
 		next := longestSweep
 		e.mu.Lock()
