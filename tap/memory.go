@@ -51,9 +51,10 @@ func NewMemory(cfg MemoryConfig) *Memory {
 // HostSend puts a frame on the device as the host's network stack would. It
 // copies the frame, and returns net.ErrClosed after Close.
 func (m *Memory) HostSend(frame []byte) error {
-	select {
-	case <-m.closed:
+	if m.isClosed() {
 		return net.ErrClosed
+	}
+	select {
 	case m.toReader <- append([]byte(nil), frame...):
 	default: // queue full: lost, as on a real device
 	}
@@ -61,13 +62,30 @@ func (m *Memory) HostSend(frame []byte) error {
 }
 
 // HostReceive waits for the next frame that reached the host, superframes
-// taken apart and checksums completed. It returns net.ErrClosed after Close.
+// taken apart and checksums completed. After Close it returns what had reached
+// the host before, then net.ErrClosed.
 func (m *Memory) HostReceive() ([]byte, error) {
 	select {
 	case f := <-m.toHost:
 		return f, nil
 	case <-m.closed:
+	}
+	select {
+	case f := <-m.toHost:
+		return f, nil
+	default:
 		return nil, net.ErrClosed
+	}
+}
+
+// isClosed is asked first where a select could as well choose the frame: after
+// Close no more goes through.
+func (m *Memory) isClosed() bool {
+	select {
+	case <-m.closed:
+		return true
+	default:
+		return false
 	}
 }
 
@@ -90,6 +108,9 @@ type memoryReader Memory
 
 func (r *memoryReader) Read(b *Batch) error {
 	b.reset()
+	if (*Memory)(r).isClosed() {
+		return net.ErrClosed
+	}
 	var f []byte
 	select {
 	case f = <-r.toReader:
@@ -114,13 +135,14 @@ func (r *memoryReader) Read(b *Batch) error {
 type memoryWriter Memory
 
 func (w *memoryWriter) Write(frames []Vector) (int, error) {
+	if (*Memory)(w).isClosed() {
+		return 0, net.ErrClosed
+	}
 	p := plains.Get().(*plain)
 	defer plains.Put(p)
 	for i := range frames {
 		err := p.each(&frames[i], func(f []byte) error {
 			select {
-			case <-w.closed:
-				return net.ErrClosed
 			case w.toHost <- append([]byte(nil), f...):
 			default: // nobody receives: lost
 			}

@@ -177,6 +177,11 @@ func (r *networkReceiver) Recv(trains []Train) (int, error) {
 	if len(trains) == 0 {
 		return 0, nil
 	}
+	select {
+	case <-r.closed: // whatever is in the queue: see Receiver
+		return 0, net.ErrClosed
+	default:
+	}
 	var p parcel
 	select {
 	case p = <-r.queue:
