@@ -12,6 +12,7 @@ tunnel, and other tunnels that are installed (bench net).`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
+	cmd.AddCommand(newBenchCodecCommand())
 	cmd.AddCommand(benchCommands()...)
 	return cmd
 }

@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -139,11 +138,13 @@ func (f *benchNetFlags) run(cmd *cobra.Command) error {
 		}
 		cfg.Variants = append(cfg.Variants, v)
 	}
-	cfg.Progress = benchProgress(cmd.ErrOrStderr())
+	progress := &benchNetProgress{benchBar: newBenchBar(cmd.ErrOrStderr())}
+	cfg.Progress = progress.step
 
 	ctx, stop := benchContext(cmd.Context())
 	defer stop()
 	r, err := bench.Run(ctx, cfg)
+	progress.clear()
 	switch {
 	case errors.Is(err, bench.ErrConfig):
 		return usageError{err}
@@ -159,7 +160,7 @@ func (f *benchNetFlags) run(cmd *cobra.Command) error {
 		}
 	}
 	if ended := new(benchInterruption); errors.As(err, ended) {
-		fmt.Fprintln(cmd.ErrOrStderr(), "\ngovxlan:", err)
+		fmt.Fprintln(cmd.ErrOrStderr(), "govxlan:", err)
 		if ended.signal == syscall.SIGINT {
 			os.Exit(exitInterrupted) // everything is removed
 		}
@@ -174,9 +175,7 @@ func (f *benchNetFlags) run(cmd *cobra.Command) error {
 
 func (f *benchNetFlags) show(r *report.Report, out io.Writer) error {
 	if f.json {
-		encoder := json.NewEncoder(out)
-		encoder.SetIndent("", "  ")
-		return encoder.Encode(r)
+		return writeBenchJSON(out, r)
 	}
 	return r.WriteTable(out, terminalColumns(out))
 }
@@ -218,32 +217,43 @@ func benchContext(parent context.Context) (context.Context, func()) {
 	return ctx, func() { cancel(nil) }
 }
 
-// benchProgress shows what has been done: a line for each test, with the first
-// figure of every system.
-func benchProgress(w io.Writer) func(bench.Step) {
-	var last bench.Step
-	var line string
-	began := time.Now()
-	return func(s bench.Step) {
-		if s.Round != last.Round || s.Mode != last.Mode || s.Test != last.Test || line == "" {
-			head := fmt.Sprintf("%s round %d, %s:", s.Mode, s.Round, s.Test)
-			if s.Round == 0 {
-				head = s.Mode + " start:"
-			}
-			line = head
-			fmt.Fprintf(w, "\n%3d%% %4.0fs  %s", 100*(s.Done-1)/s.Total, time.Since(began).Seconds(), head)
-		}
-		last = s
-		switch {
-		case s.Err != nil:
-			fmt.Fprintf(w, " %s FAILED (%v)", s.System, s.Err)
-		case s.Value == "":
-			fmt.Fprintf(w, " %s", s.System)
-		default:
-			fmt.Fprintf(w, " %s %s", s.System, s.Value)
-		}
-		if s.Done == s.Total {
-			fmt.Fprintln(w)
-		}
+// benchNetProgress shows what has been done: a bar on a terminal; elsewhere a line
+// for each test with the first figure of every system.
+type benchNetProgress struct {
+	*benchBar
+	last bench.Step
+	line bool // one is begun
+}
+
+func (p *benchNetProgress) step(s bench.Step) {
+	what := fmt.Sprintf("%s, round %d, %s", s.Mode, s.Round, s.Test)
+	if s.Round == 0 {
+		what = s.Mode + ", start"
+	}
+	if p.terminal {
+		p.benchBar.step(s.Done, s.Total, fmt.Sprintf("%-32s", what))
+		return
+	}
+	if !p.line || s.Round != p.last.Round || s.Mode != p.last.Mode || s.Test != p.last.Test {
+		p.clear()
+		fmt.Fprintf(p.w, "%3d%% %5.0fs  %s:", 100*(s.Done-1)/s.Total, time.Since(p.began).Seconds(), what)
+	}
+	p.last, p.line = s, true
+	switch {
+	case s.Err != nil:
+		fmt.Fprintf(p.w, " %s FAILED (%v)", s.System, s.Err)
+	case s.Value == "":
+		fmt.Fprintf(p.w, " %s", s.System)
+	default:
+		fmt.Fprintf(p.w, " %s %s", s.System, s.Value)
+	}
+}
+
+// clear ends what is on the terminal, or the line that is begun.
+func (p *benchNetProgress) clear() {
+	p.benchBar.clear()
+	if p.line {
+		fmt.Fprintln(p.w)
+		p.line = false
 	}
 }
