@@ -192,6 +192,10 @@ func openError(err error) error {
 // attachError explains why TUNSETIFF failed.
 func attachError(err error) error {
 	switch {
+	case errors.Is(err, unix.ENOENT), errors.Is(err, unix.ENODEV), errors.Is(err, unix.ENXIO), errors.Is(err, unix.ENOTTY):
+		// songgao/water passes on bare what opening said; ENOTTY: what is
+		// there is another device.
+		return openError(unix.ENOENT)
 	case errors.Is(err, unix.EPERM), errors.Is(err, unix.EACCES):
 		return fmt.Errorf("create: %w (run as root, or with CAP_NET_ADMIN)", ErrPermission)
 	case errors.Is(err, unix.EBUSY), errors.Is(err, unix.EINVAL):

@@ -3,10 +3,13 @@ package main
 import (
 	"bufio"
 	"fmt"
+	"net"
 	"os"
 	"path/filepath"
 	"strconv"
 	"strings"
+
+	"github.com/vishvananda/netlink"
 )
 
 // portHolder names whoever has a UDP port of this network namespace.
@@ -18,9 +21,8 @@ func portHolder(port uint16) string {
 	if len(inodes) == 0 {
 		return "another program"
 	}
-	if inodes["0"] && len(inodes) == 1 {
-		// The kernel's own sockets belong to no file.
-		return "the kernel (a vxlan device: see 'ip -d link show type vxlan')"
+	if name := vxlanDevice(port); name != "" {
+		return fmt.Sprintf("the kernel's vxlan device %s (see 'ip -d link show %s')", name, name)
 	}
 	links, err := filepath.Glob("/proc/[0-9]*/fd/*")
 	if err != nil {
@@ -42,7 +44,27 @@ func portHolder(port uint16) string {
 		}
 		return fmt.Sprintf("process %s (%s)", pid, strings.TrimSpace(string(name)))
 	}
+	if os.Geteuid() == 0 {
+		// Root sees the files of all processes, and the kernel's own sockets
+		// belong to none. The device of this one may have been moved away.
+		return "the kernel (a vxlan device of another network namespace, or a process of another process namespace)"
+	}
 	return "a process that this user may not see"
+}
+
+// vxlanDevice names the vxlan device of this network namespace that has the
+// port, or returns "".
+func vxlanDevice(port uint16) string {
+	links, err := netlink.LinkList()
+	if err != nil {
+		return ""
+	}
+	for _, link := range links {
+		if v, ok := link.(*netlink.Vxlan); ok && v.Port == int(port) && v.Flags&net.FlagUp != 0 {
+			return v.Name
+		}
+	}
+	return ""
 }
 
 // udpInodes reads the inodes of the sockets that are bound to port. Columns of

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"net"
@@ -9,7 +10,6 @@ import (
 
 	"github.com/govxlan/govxlan/vxlan"
 	"github.com/vishvananda/netlink"
-	"golang.org/x/sys/unix"
 )
 
 // findUnderlay asks the routing table for what the flags leave open: local
@@ -28,8 +28,12 @@ func findUnderlay(p *upPlan, peers []netip.AddrPort) (*underlay, error) {
 	}
 	if len(u.local) == 0 {
 		// Nobody to send to yet: listen where the default route leads.
-		if err := u.route(netip.IPv4Unspecified(), ""); err != nil {
+		name := defaultDevice()
+		if name == "" {
 			return nil, errors.New("neither --peer nor --local is given and there is no default route: give the address to listen on with --local")
+		}
+		if err := u.useDevice(name, nil); err != nil {
+			return nil, err
 		}
 	}
 	if len(peers) == 0 && u.overlayMTU == 0 {
@@ -38,6 +42,29 @@ func findUnderlay(p *upPlan, peers []netip.AddrPort) (*underlay, error) {
 		}
 	}
 	return u, nil
+}
+
+// defaultDevice is where the default route leads, IPv4 before IPv6; "" without
+// one. (Asking for the route to 0.0.0.0 would lead to the loopback.)
+func defaultDevice() string {
+	for _, family := range []int{netlink.FAMILY_V4, netlink.FAMILY_V6} {
+		routes, err := netlink.RouteList(nil, family)
+		if err != nil {
+			continue
+		}
+		slices.SortStableFunc(routes, func(a, b netlink.Route) int { return cmp.Compare(a.Priority, b.Priority) })
+		for _, r := range routes {
+			if r.Dst != nil {
+				if ones, _ := r.Dst.Mask.Size(); ones != 0 {
+					continue
+				}
+			}
+			if link, err := netlink.LinkByIndex(r.LinkIndex); err == nil {
+				return link.Attrs().Name
+			}
+		}
+	}
+	return ""
 }
 
 // hasFamily says whether there is a local address that can reach a.
@@ -96,8 +123,12 @@ func (u *underlay) route(to netip.Addr, dev string) error {
 	}
 	routes, err := netlink.RouteGetWithOptions(net.IP(to.AsSlice()), options)
 	if err != nil || len(routes) == 0 {
-		if errors.Is(err, unix.EINVAL) && options.SrcAddr != nil {
-			return fmt.Errorf("local address %v is not on this host: give one that 'ip address' shows with --local", options.SrcAddr)
+		if local := options.SrcAddr; local != nil {
+			// IPv4 and IPv6 differ in what they call a source that is not here.
+			options.SrcAddr = nil
+			if _, err := netlink.RouteGetWithOptions(net.IP(to.AsSlice()), options); err == nil {
+				return fmt.Errorf("local address %v is not on this host: give one that 'ip address' shows with --local", local)
+			}
 		}
 		return fmt.Errorf("no route to peer %v (%v): check 'ip route get %v', or give --dev or --local", to, errOrNone(err), to)
 	}

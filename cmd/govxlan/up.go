@@ -71,6 +71,9 @@ one line when frames can flow, and remove everything on SIGINT or SIGTERM.`,
 			if !cmd.Flags().Changed("vni") {
 				return usagef("up needs --vni N (0 to 16777215), for example: govxlan up --vni 4097 --peer 192.168.52.204")
 			}
+			if cmd.Flags().Changed("peer") && len(f.peers) == 0 {
+				return usagef("--peer is empty: give ADDR[:PORT], or leave it out")
+			}
 			plan, err := f.plan()
 			if err != nil {
 				return err
@@ -290,6 +293,9 @@ func (p *upPlan) run(ctx context.Context, stdout, stderr io.Writer) (err error) 
 	dev, err := tap.Open(device)
 	if err != nil {
 		conn.Close()
+		if errors.Is(err, tap.ErrExists) {
+			return fmt.Errorf("%w: choose another with --name", err)
+		}
 		return err
 	}
 	endpoint, err := vtep.New(vtep.Config{Conn: conn, Logger: log})
