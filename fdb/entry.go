@@ -47,7 +47,7 @@ type Entry struct {
 func (t *Table) All(now time.Duration) iter.Seq[Entry] {
 	return func(yield func(Entry) bool) {
 		stamp := stampOf(now)
-		remotes, rows := t.snapshot()
+		a, rows := t.snapshot()
 		groups := t.replication.Load().groups
 		macs := make([]MAC, 0, len(groups))
 		for mac := range groups {
@@ -71,7 +71,7 @@ func (t *Table) All(now time.Duration) iter.Seq[Entry] {
 					return
 				}
 			}
-			e := Entry{MAC: macOf(row.key), Remote: *remotes[index(row.value)]}
+			e := Entry{MAC: macOf(row.key), Remote: *a.remote(row.value)}
 			if row.value&static != 0 {
 				e.Kind = KindStatic
 			} else {
@@ -91,8 +91,8 @@ func (t *Table) All(now time.Duration) iter.Seq[Entry] {
 
 type row struct{ key, value uint64 }
 
-// snapshot collects the live slots, sorted, with the remotes that they name.
-func (t *Table) snapshot() ([]*Remote, []row) {
+// snapshot collects the live slots, sorted, and the array that explains them.
+func (t *Table) snapshot() (*array, []row) {
 again:
 	a := t.current.Load()
 	rows := make([]row, 0, t.live())
@@ -101,11 +101,11 @@ again:
 		if v == 0 {
 			continue
 		}
-		if int(index(v)) >= len(a.remotes) {
-			goto again // as in Lookup
+		if a.remote(v) == nil {
+			goto again
 		}
 		rows = append(rows, row{a.slots[i].key.Load(), v})
 	}
 	slices.SortFunc(rows, func(a, b row) int { return cmp.Compare(order(a.key), order(b.key)) })
-	return a.remotes, rows
+	return a, rows
 }

@@ -49,14 +49,25 @@ func TestFloodSnapshot(t *testing.T) {
 	tab.AddFlood(vtep1)
 	tab.AddFlood(vtep2)
 	before := tab.Flood()
-	_ = append(before, vtep6) // must not land where the table's next one goes
 	tab.DelFlood(vtep1)
 	tab.AddFlood(vtep1)
 	wantRemotes(t, "earlier snapshot", before, vtep1, vtep2)
 	wantRemotes(t, "Flood", tab.Flood(), vtep2, vtep1)
-	_ = append(tab.Flood(), vtep6)
-	tab.DelFlood(vtep2)
-	wantRemotes(t, "Flood", tab.Flood(), vtep1)
+
+	// A reader's append must not land where the table's next one goes.
+	for i := range 20 {
+		longer := append(tab.Flood(), vtep6)
+		tab.AddFlood(testRemote(i))
+		if last := longer[len(longer)-1]; last != vtep6 {
+			t.Fatalf("a snapshot of %d shares its end with the list: %v", len(longer)-1, last)
+		}
+		tab.DelFlood(testRemote(i))
+		longer = append(tab.Flood(), vtep6)
+		tab.AddFlood(testRemote(i))
+		if last := longer[len(longer)-1]; last != vtep6 {
+			t.Fatalf("a snapshot of %d shares its end with the list: %v", len(longer)-1, last)
+		}
+	}
 }
 
 func TestAddFloodWithoutAddress(t *testing.T) {

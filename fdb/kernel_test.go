@@ -82,8 +82,8 @@ func TestKernelRules(t *testing.T) {
 			wantLookup(t, tab, hostA, Remote{})
 			wantLookup(t, tab, hostB, vtep1)
 		}},
-		{"B21 full: not learned, delivered; static entries have places of their own", func(t *testing.T, tab *Table) {
-			tab = New(Config{MaxEntries: 1})
+		{"B21 full: not learned, delivered; static entries have places of their own", func(t *testing.T, _ *Table) {
+			tab := New(Config{MaxEntries: 1})
 			wantLearn(t, tab, hostA, vtep1, 0, Added)
 			wantLearn(t, tab, hostB, vtep1, 0, Full)
 			wantLookup(t, tab, hostB, Remote{})
@@ -97,8 +97,8 @@ func TestKernelRules(t *testing.T) {
 				t.Error(tab.Learned(), tab.Len())
 			}
 		}},
-		{"B21 no limit", func(t *testing.T, tab *Table) {
-			tab = New(Config{MaxEntries: -1})
+		{"B21 no limit", func(t *testing.T, _ *Table) {
+			tab := New(Config{MaxEntries: -1})
 			for i := range uint32(DefaultMaxEntries) + 1 {
 				tab.Learn(hostMAC(i), vtep1, 0)
 			}
@@ -106,8 +106,8 @@ func TestKernelRules(t *testing.T) {
 				t.Error(tab.Learned())
 			}
 		}},
-		{"B22 full: known MACs still move", func(t *testing.T, tab *Table) {
-			tab = New(Config{MaxEntries: 1})
+		{"B22 full: known MACs still move", func(t *testing.T, _ *Table) {
+			tab := New(Config{MaxEntries: 1})
 			wantLearn(t, tab, hostA, vtep1, 0, Added)
 			wantLearn(t, tab, hostA, vtep2, 0, Moved)
 			wantLookup(t, tab, hostA, vtep2)

@@ -185,6 +185,9 @@ func plain(r Remote) Remote {
 func drawMAC(t *rapid.T) MAC {
 	// Few enough to meet again, and more than the smallest array holds.
 	n := rapid.IntRange(0, 44).Draw(t, "mac")
+	if rapid.Bool().Draw(t, "hot") {
+		n = 5 + n%3 // and some of them most often
+	}
 	switch {
 	case n == 0:
 		return MAC{}
@@ -196,13 +199,13 @@ func drawMAC(t *rapid.T) MAC {
 
 func drawRemote(t *rapid.T) Remote {
 	r := rapid.SampledFrom([]Remote{
-		vtep1, vtep2, vtep6,
+		vtep1, vtep1, vtep1, vtep2, vtep6,
 		{Addr: netip.MustParseAddrPort("[::ffff:192.0.2.1]:4789")},
 		{Addr: netip.MustParseAddrPort("192.0.2.1:8472")},
 		{Addr: netip.MustParseAddrPort("[fe80::1%eth0]:4789")},
 		{},
 	}).Draw(t, "remote")
-	r.VNI = rapid.SampledFrom([]uint32{0, 0, 7}).Draw(t, "vni")
+	r.VNI = rapid.SampledFrom([]uint32{0, 0, 0, 7}).Draw(t, "vni")
 	return r
 }
 

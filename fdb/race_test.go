@@ -200,3 +200,108 @@ func TestSweepSparesTheRefreshed(t *testing.T) {
 	wg.Wait()
 	checkInternals(t, tab)
 }
+
+// The moments that the tests above meet by chance at best, one by one.
+
+// A receiver sets its stamp after its slot was copied, before the copy is
+// published.
+func TestStampBetweenCopyAndPublication(t *testing.T) {
+	tab := New(Config{})
+	tab.Learn(hostA, vtep1, 0)
+	tab.Learn(hostB, vtep1, 0)
+	tab.mu.Lock()
+	old := tab.current.Load()
+	a, interned, bound := tab.copyLive(old)
+	if o := tab.Learn(hostA, vtep1, time.Second); o != Known {
+		t.Fatal(o)
+	}
+	tab.reset(a, interned, bound)
+	// And another one in the new array, later than what is carried over.
+	tab.Learn(hostB, vtep1, 2*time.Second)
+	tab.carryStamps(old, a)
+	tab.mu.Unlock()
+	wantEntries(t, tab, 3*time.Second,
+		Entry{hostA, vtep1, KindLearned, 2 * time.Second},
+		Entry{hostB, vtep1, KindLearned, time.Second})
+}
+
+// A receiver sets its stamp in an array that has been replaced: it must be
+// told to look again.
+func TestStampInReplacedArray(t *testing.T) {
+	tab := New(Config{})
+	tab.Learn(hostA, vtep1, 0)
+	a := tab.current.Load()
+	s := a.find(tab.seed.hash(keyOf(hostA)), keyOf(hostA))
+	if !tab.refresh(a, s, s.value.Load(), 1) {
+		t.Error("not believed in the current array")
+	}
+	tab.mu.Lock()
+	tab.rebuild()
+	tab.mu.Unlock()
+	if tab.refresh(a, s, s.value.Load(), 2) {
+		t.Error("believed in a replaced array")
+	}
+}
+
+// A frame comes between the sweep's look at an entry and its removal.
+func TestRefreshDuringRemoval(t *testing.T) {
+	tab := New(Config{})
+	tab.Learn(hostA, vtep1, 0)
+	tab.mu.Lock()
+	defer tab.mu.Unlock()
+	looks := 0
+	n := tab.sweepAll(func(v uint64) bool {
+		looks++
+		gone := uint32(v) == 0
+		if o := tab.Learn(hostA, vtep1, time.Second); o != Known {
+			t.Error(o)
+		}
+		return gone
+	})
+	if n != 0 || looks != 2 {
+		t.Errorf("%d removed after %d looks, want 0 after 2", n, looks)
+	}
+	wantLookup(t, tab, hostA, vtep1)
+}
+
+// The table is rebuilt while a sweep pauses: entries that move to slots which
+// the sweep has passed are swept all the same.
+func TestRebuildDuringSweep(t *testing.T) {
+	const n = 3 * sweepChunk
+	tab := New(Config{MaxEntries: -1})
+	for i := range uint32(n) {
+		tab.Learn(hostMAC(i), vtep1, 0)
+	}
+	tab.mu.Lock()
+	defer tab.mu.Unlock()
+	pauses := 0
+	removed := tab.sweepInChunks(func(v uint64) bool { return true }, func() {
+		if pauses++; pauses == 3 {
+			tab.rebuild() // into fewer slots
+		}
+	})
+	if removed != n || tab.Len() != 0 {
+		t.Errorf("%d of %d removed, %d left", removed, n, tab.Len())
+	}
+}
+
+// A reader holds an array from before a remote was added, and meets a value
+// that names it.
+func TestRemoteYoungerThanArray(t *testing.T) {
+	tab := New(Config{})
+	old := tab.current.Load()
+	for i := range uint32(8) {
+		tab.Learn(hostMAC(i), testRemote(int(i)), 0)
+	}
+	if &old.slots[0] != &tab.current.Load().slots[0] {
+		t.Fatal("rebuilt: the array does not share its slots")
+	}
+	for i := range uint32(8) {
+		s := old.find(tab.seed.hash(keyOf(hostMAC(i))), keyOf(hostMAC(i)))
+		r := old.remote(s.value.Load())
+		if want := int(i)+1 < len(old.remotes); (r != nil) != want || want && *r != testRemote(int(i)) {
+			t.Errorf("remote %d by the old array: %v", i, r)
+		}
+		wantLookup(t, tab, hostMAC(i), testRemote(int(i)))
+	}
+}

@@ -68,6 +68,15 @@ func (a *array) find(hash, key uint64) *slot {
 	}
 }
 
+// remote returns the remote that a value names, nil when the value is younger
+// than a. The current array knows it then: it is published before the value.
+func (a *array) remote(value uint64) *Remote {
+	if i := index(value); int(i) < len(a.remotes) {
+		return a.remotes[i]
+	}
+	return nil
+}
+
 // bind returns the slot of key, taking an unused one if there is none yet. The
 // second result is true when it took one. Writers only.
 func (a *array) bind(hash, key uint64) (*slot, bool) {

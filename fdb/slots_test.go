@@ -53,7 +53,7 @@ func TestNoCraftedCollisions(t *testing.T) {
 			}
 		}(),
 	}
-	const n = 1 << 13
+	const n = 1 << 12
 	for name, set := range sets {
 		t.Run(name, func(t *testing.T) {
 			keys := make([]uint64, 0, n)
@@ -66,7 +66,7 @@ func TestNoCraftedCollisions(t *testing.T) {
 				}
 			}
 			worst, sum := 0.0, 0.0
-			const seeds = 40
+			const seeds = 24
 			for range seeds {
 				hit := meanProbes(newSeed(), keys, 2*n)
 				worst = max(worst, hit)
@@ -126,7 +126,7 @@ func TestGrowAndShrink(t *testing.T) {
 		if o := tab.Learn(hostMAC(i), testRemote(int(i%7)), time.Duration(i)*time.Millisecond); o != Added {
 			t.Fatal(i, o)
 		}
-		if i%997 == 0 {
+		if i%9973 == 0 {
 			checkInternals(t, tab)
 		}
 	}

@@ -138,7 +138,7 @@ func (t *Table) del(mac MAC, r *Remote) bool {
 		return false
 	}
 	for v := s.value.Load(); v != 0; v = s.value.Load() {
-		if r != nil && *a.remotes[index(v)] != *r {
+		if r != nil && *a.remote(v) != *r {
 			return false
 		}
 		if t.drop(s, v) {

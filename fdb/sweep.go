@@ -38,21 +38,27 @@ func (t *Table) Age(now time.Duration) (removed int) {
 	}
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	for from := 0; ; from += sweepChunk {
-		slots := t.current.Load().slots
-		if from >= len(slots) {
-			break
-		}
-		removed += t.sweep(from, min(from+sweepChunk, len(slots)), expired)
+	return t.sweepInChunks(expired, func() {
 		// Frames with new source MACs need not wait for the whole table.
 		t.mu.Unlock()
 		t.mu.Lock()
+	})
+}
+
+// sweepInChunks is sweepAll with pauses, in which the lock may be let go.
+func (t *Table) sweepInChunks(gone func(value uint64) bool, pause func()) (removed int) {
+	for from := 0; ; from += sweepChunk {
+		slots := t.current.Load().slots
+		if from >= len(slots) {
+			t.shrink()
+			return removed
+		}
+		removed += t.sweep(from, min(from+sweepChunk, len(slots)), gone)
+		pause()
 		if now := t.current.Load().slots; &now[0] != &slots[0] {
 			from = -sweepChunk // rebuilt: what was seen lies elsewhere
 		}
 	}
-	t.shrink()
-	return removed
 }
 
 // FlushScope says what Flush removes.

@@ -95,11 +95,9 @@ func (t *Table) lookup(head uint32, tail uint16) (*Remote, bool) {
 		if v == 0 {
 			return nil, false
 		}
-		if i := index(v); int(i) < len(a.remotes) {
-			return a.remotes[i], true
+		if r := a.remote(v); r != nil {
+			return r, true
 		}
-		// The value is younger than a, and so is the list of remotes that
-		// it needs: that one was published before the value.
 	}
 }
 
@@ -135,11 +133,11 @@ func (t *Table) learn(head uint32, tail uint16, from Remote, now time.Duration) 
 		if v == 0 {
 			break
 		}
-		i := index(v)
-		if int(i) >= len(a.remotes) {
-			continue // as in Lookup
+		r := a.remote(v)
+		if r == nil {
+			continue
 		}
-		if *a.remotes[i] != from {
+		if *r != from {
 			if from.Addr.Addr().Is4In6() {
 				from = from.canonical()
 				continue
@@ -152,13 +150,19 @@ func (t *Table) learn(head uint32, tail uint16, from Remote, now time.Duration) 
 		if v&static != 0 || !later(stamp, uint32(v)) {
 			return Known
 		}
-		// A swap that fails met a writer, and one that succeeded may have
-		// come too late for a rebuild to see it (rebuild, second pass).
-		if s.value.CompareAndSwap(v, pack(i, 0, stamp)) && t.current.Load() == a {
+		if t.refresh(a, s, v, stamp) {
 			return Known
 		}
 	}
 	return t.learnLocked(key, from.canonical(), stamp)
+}
+
+// refresh sets the stamp of a learned entry without the lock, and reports
+// whether it is in the table for certain. It is not when a writer changed the
+// entry, and may not be when the table was rebuilt: then the stamp may have
+// come too late for carryStamps, and the caller looks again.
+func (t *Table) refresh(a *array, s *slot, v uint64, stamp uint32) bool {
+	return s.value.CompareAndSwap(v, pack(index(v), 0, stamp)) && t.current.Load() == a
 }
 
 // learnLocked is Learn for what needs the lock: a new entry or a move.
@@ -176,7 +180,7 @@ func (t *Table) learnLocked(key uint64, from Remote, stamp uint32) Outcome {
 		}
 		t.put(key, from, 0, stamp)
 		return Added
-	case *a.remotes[index(v)] == from:
+	case *a.remote(v) == from:
 		// Another goroutine was faster.
 		if v&static == 0 {
 			t.put(key, from, 0, stamp)

@@ -106,6 +106,18 @@ func TestLearn(t *testing.T) {
 	}
 }
 
+// Frames leave a static entry static, however late they come.
+func TestStaticStaysStatic(t *testing.T) {
+	tab := New(Config{})
+	tab.Add(hostA, vtep1)
+	wantLearn(t, tab, hostA, vtep1, time.Hour, Known)
+	wantLearn(t, tab, hostA, vtep2, time.Hour, Static)
+	wantEntries(t, tab, 2*time.Hour, Entry{hostA, vtep1, KindStatic, 0})
+	if tab.Learned() != 0 || tab.Age(1000*time.Hour) != 0 {
+		t.Error("it is a learned one now")
+	}
+}
+
 func TestNames(t *testing.T) {
 	for o, want := range map[Outcome]string{
 		Known: "known", Added: "added", Moved: "moved", Static: "static", Full: "full", Invalid: "invalid", 200: "unknown outcome",

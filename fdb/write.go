@@ -104,10 +104,15 @@ func (t *Table) reset(a *array, interned map[Remote]uint32, bound int) {
 // the size that they need.
 func (t *Table) rebuild() {
 	old := t.current.Load()
-	a := newArray(slotsFor(t.live()), 8)
-	interned := make(map[Remote]uint32)
+	a, interned, bound := t.copyLive(old)
+	t.reset(a, interned, bound)
+	t.carryStamps(old, a)
+}
+
+func (t *Table) copyLive(old *array) (a *array, interned map[Remote]uint32, bound int) {
+	a = newArray(slotsFor(t.live()), 8)
+	interned = make(map[Remote]uint32)
 	renumbered := make([]uint32, len(old.remotes))
-	bound := 0
 	for i := range old.slots {
 		v := old.slots[i].value.Load()
 		if v == 0 {
@@ -129,13 +134,16 @@ func (t *Table) rebuild() {
 		s.value.Store(pack(renumbered[n], v&static, uint32(v)))
 		bound++
 	}
-	t.reset(a, interned, bound)
+	return a, interned, bound
+}
 
-	// Receivers refresh stamps without the lock, in the array that they
-	// know. One that did so in the old array after its slot was copied and
-	// before the new array was published thinks that it is done: carry its
-	// stamp over. One that did it after that sees the new array afterwards
-	// and does it again (Learn).
+// carryStamps brings later stamps from an array to the one that was just
+// published in its place. Receivers set stamps without the lock, in the array
+// that they know. One that did so after its slot was copied and before the copy
+// was published believes that it is done: its stamp is carried over here. One
+// that did it later than that finds the new array afterwards, and does it again
+// there (refresh).
+func (t *Table) carryStamps(old, a *array) {
 	for i := range old.slots {
 		v := old.slots[i].value.Load()
 		if v == 0 || v&static != 0 {
