@@ -1,0 +1,108 @@
+# 'make help' lists the targets.
+
+SHELL       := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+
+# No cgo: the program is one static file and builds for every system. Only the
+# race detector needs a C compiler.
+export CGO_ENABLED := 0
+export PATH        := $(PATH):/usr/sbin:/sbin
+
+GO        ?= go
+PREFIX    ?= /usr/local
+FUZZTIME  ?= 5s
+BENCHTIME ?= 100ms
+# Passed to go test, such as -v, -count=1 or -run=TestName.
+TESTFLAGS ?=
+
+# Systems that everything must build for, and packages that must also work on
+# 32 bits: those that do no I/O.
+SYSTEMS := linux/arm64 linux/386 linux/s390x darwin/arm64 windows/amd64
+PURE    := ./vxlan ./fdb ./internal/checksum
+
+# Programs that tests use, each with its Debian package.
+PROGRAMS := ip:iproute2 ping:iputils-ping
+
+# The demo and many tests make network namespaces and TAP devices, as root or by
+# sudo. With GOVXLAN_SKIP_ROOT=1 such tests are skipped.
+SUDO := $(if $(GOVXLAN_SKIP_ROOT)$(filter 0,$(shell id -u)),,sudo)
+TEST := $(GO) test $(if $(SUDO),-exec '$(SUDO) -E env PATH=$(PATH) HOME=/root') -timeout 5m
+
+.PHONY: help
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+.PHONY: demo
+demo: build tun ## show an overlay at work: two hosts, two containers, every packet
+	@$(SUDO) bin/govxlan demo
+
+.PHONY: test
+test: programs tun ## run all tests
+	$(TEST) $(TESTFLAGS) ./...
+
+.PHONY: build
+build: ## build bin/govxlan
+	$(GO) build -trimpath -o bin/ ./cmd/govxlan
+
+.PHONY: install
+install: build ## install it as $(PREFIX)/bin/govxlan
+	$(SUDO) install -D -m 755 bin/govxlan $(DESTDIR)$(PREFIX)/bin/govxlan
+
+.PHONY: vet
+vet: ## run go vet
+	$(GO) vet ./...
+
+.PHONY: lint
+lint: vet ## run go vet, gofmt and staticcheck
+	@unformatted=$$(gofmt -l .); [ -z "$$unformatted" ] || { echo "gofmt would change:" $$unformatted; exit 1; }
+	$(GO) tool staticcheck ./...
+
+.PHONY: race
+race: PROGRAMS += gcc:build-essential
+race: export CGO_ENABLED := 1
+race: programs tun ## run all tests under the race detector
+	$(TEST) -race $(TESTFLAGS) ./...
+
+.PHONY: fuzz
+fuzz: ## run each fuzz target for FUZZTIME
+	@$(GO) test -list '^Fuzz' ./... \
+	| awk '/^Fuzz/ { target[n++] = $$1 } /^ok/ { for (i = 0; i < n; i++) print $$2, target[i]; n = 0 }' \
+	| while read -r package target; do \
+		echo "$$package $$target"; \
+		$(GO) test -run '^$$' -fuzz "^$$target\$$" -fuzztime $(FUZZTIME) "$$package"; \
+	done
+
+.PHONY: cross
+cross: ## build for the other systems, test the pure packages on 32 bits
+	@for system in $(SYSTEMS); do \
+		echo "$(GO) build ./... for $$system"; \
+		GOOS=$${system%/*} GOARCH=$${system#*/} $(GO) build ./...; \
+	done
+	GOARCH=386 $(GO) test $(TESTFLAGS) $(PURE)
+
+.PHONY: bench
+bench: programs tun ## run all benchmarks, each for BENCHTIME
+	$(TEST) -run '^$$' -bench . -benchmem -benchtime $(BENCHTIME) ./...
+
+.PHONY: clean
+clean: ## remove what was built
+	rm -rf bin
+
+# programs installs what is missing of PROGRAMS, where there is apt-get.
+.PHONY: programs
+programs:
+	@missing=; for p in $(PROGRAMS); do \
+		command -v "$${p%:*}" >/dev/null || missing+=" $${p#*:}"; \
+	done; \
+	if [ -n "$$missing" ]; then \
+		command -v apt-get >/dev/null || { echo "install these, or what they are called here:$$missing"; exit 1; }; \
+		echo "installing$$missing"; \
+		$(SUDO) apt-get update -qq; \
+		$(SUDO) env DEBIAN_FRONTEND=noninteractive apt-get install -qqy --no-install-recommends $$missing; \
+	fi
+
+# tun provides /dev/net/tun, which containers often lack.
+.PHONY: tun
+tun:
+	@[ -e /dev/net/tun ] || $(SUDO) modprobe tun 2>/dev/null || true
+	@[ -e /dev/net/tun ] || { $(SUDO) mkdir -p /dev/net; $(SUDO) mknod -m 666 /dev/net/tun c 10 200; }
