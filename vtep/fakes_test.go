@@ -5,12 +5,12 @@ import (
 	"net/netip"
 	"sync"
 	"sync/atomic"
-	"testing"
 	"time"
 
 	"github.com/govxlan/govxlan/tap"
 	"github.com/govxlan/govxlan/transport"
 	"github.com/govxlan/govxlan/vxlan"
+	"pgregory.net/rapid"
 )
 
 // The VTEPs of the tests; we are the first.
@@ -20,6 +20,12 @@ var (
 	vtepB = netip.MustParseAddrPort("192.168.52.205:4789")
 	vtepC = netip.MustParseAddrPort("192.168.52.206:4789")
 )
+
+// tester is a *testing.T, a *testing.B or a *rapid.T.
+type tester interface {
+	rapid.TB
+	Cleanup(func())
+}
 
 // wire is a transport.Conn that keeps what is sent. Nothing arrives from it
 // but what its pipe is told.
@@ -102,7 +108,7 @@ func (w *wireEnd) Recv([]transport.Train) (int, error) {
 // card is a tap.Device that keeps what is written to it. Nothing comes from it
 // but errors.
 type card struct {
-	t        testing.TB
+	t        tester
 	mac      vxlan.MAC
 	mtu      int
 	features tap.Features
@@ -120,7 +126,7 @@ type card struct {
 	pipe    chan error // what Read returns next
 }
 
-func newCard(t testing.TB) *card {
+func newCard(t tester) *card {
 	return &card{t: t, mac: host, mtu: 1450, queues: 1, closed: make(chan struct{}), pipe: make(chan error, 8)}
 }
 
@@ -200,14 +206,14 @@ func (c *cardEnd) Read(b *tap.Batch) error {
 // rig is an endpoint whose packet path the test drives by hand, without a
 // goroutine: what goes in comes out before the call returns.
 type rig struct {
-	t    testing.TB
+	t    tester
 	e    *Endpoint
 	wire *wire
 	now  time.Duration
 	r    *receiver
 }
 
-func newRig(t testing.TB) *rig {
+func newRig(t tester) *rig {
 	t.Helper()
 	r := &rig{t: t, wire: newWire(), now: time.Hour}
 	e, err := New(Config{Conn: r.wire, Clock: func() time.Duration { return r.now }})
@@ -313,7 +319,7 @@ func datagrams(trains []transport.Train) [][]byte {
 }
 
 // decaps are the frames in all datagrams, which must be of this VNI.
-func decaps(t testing.TB, v vxlan.VNI, trains []transport.Train) [][]byte {
+func decaps(t tester, v vxlan.VNI, trains []transport.Train) [][]byte {
 	t.Helper()
 	var frames [][]byte
 	for _, d := range datagrams(trains) {

@@ -3,7 +3,6 @@ package vtep
 import (
 	"encoding/binary"
 	"net"
-	"testing"
 
 	"github.com/google/gopacket"
 	"github.com/google/gopacket/layers"
@@ -47,7 +46,7 @@ type packet struct {
 	tag          byte // of the payload
 }
 
-func (p packet) frame(t testing.TB) []byte {
+func (p packet) frame(t tester) []byte {
 	t.Helper()
 	eth := &layers.Ethernet{SrcMAC: p.src[:], DstMAC: p.dst[:], EthernetType: layers.EthernetTypeIPv4}
 	proto := layers.IPProtocolUDP
@@ -112,7 +111,7 @@ func (p packet) headers() int {
 
 // superframe is the packet as the network stack hands it over for us to take
 // apart: the checksum partial, and the segment size in the header.
-func (p packet) superframe(t testing.TB, segment int) tap.Frame {
+func (p packet) superframe(t tester, segment int) tap.Frame {
 	t.Helper()
 	f := p.frame(t)
 	l4, offset := 14+20, 6
@@ -142,7 +141,7 @@ func encap(v vxlan.VNI, frame []byte) []byte {
 }
 
 // plainFrames is what a vector stands for: its frames as a wire carries them.
-func plainFrames(t testing.TB, v *tap.Vector) [][]byte {
+func plainFrames(t tester, v *tap.Vector) [][]byte {
 	t.Helper()
 	var flat []byte
 	for _, p := range v.Parts {

@@ -12,7 +12,7 @@ import (
 )
 
 // toAlice is a port on whose far side alice is known.
-func toAlice(t testing.TB) *port {
+func toAlice(t tester) *port {
 	return newRig(t).add(10, func(c *VNIConfig) {
 		c.Peers = []netip.AddrPort{vtepA, vtepB}
 		c.Static = []StaticEntry{{alice, vtepA}, {bob, vtepB}}
