@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"net"
 	"os"
 	"sync"
 	"sync/atomic"
@@ -23,6 +24,11 @@ const checkTime = 150 * time.Millisecond
 func (r *runner) check(ctx context.Context, p *pair) error {
 	if err := r.reach(ctx, p); err != nil {
 		return err
+	}
+	for _, settled := range p.settled {
+		if err := settled(ctx); err != nil {
+			return err
+		}
 	}
 	var sniffers [2]*sniffer
 	for i, h := range p.hosts {
@@ -87,14 +93,14 @@ func sniff(h *host) (s *sniffer, err error) {
 			return os.NewSyscallError("socket", err)
 		}
 		s.file = os.NewFile(uintptr(fd), "packet")
-		index, err := interfaceIndex(underlayDev)
+		link, err := net.InterfaceByName(underlayDev)
 		if err != nil {
 			return err
 		}
 		if err := longerThan(fd, 0); err != nil {
 			return err
 		}
-		return os.NewSyscallError("bind", unix.Bind(fd, &unix.SockaddrLinklayer{Protocol: all, Ifindex: index}))
+		return os.NewSyscallError("bind", unix.Bind(fd, &unix.SockaddrLinklayer{Protocol: all, Ifindex: link.Index}))
 	})
 	if err != nil {
 		if s.file != nil {

@@ -2,7 +2,6 @@ package bench
 
 import (
 	"fmt"
-	"net"
 	"os"
 	"runtime"
 	"strings"
@@ -52,14 +51,6 @@ func field(text, key, separator string) string {
 		}
 	}
 	return ""
-}
-
-func interfaceIndex(name string) (int, error) {
-	link, err := net.InterfaceByName(name)
-	if err != nil {
-		return 0, err
-	}
-	return link.Index, nil
 }
 
 // toolDirs are where daemons live.

@@ -3,6 +3,7 @@ package bench
 import (
 	"context"
 	"fmt"
+	"net"
 	"net/netip"
 	"os"
 	"path/filepath"
@@ -56,6 +57,13 @@ type pair struct {
 	version string
 	command string
 	largest int // longest frame seen on the underlay
+
+	environment []string // of the tunnel's processes; nil: this one's
+	// settled wait, after the first echo reply, until the tunnel works as it is
+	// going to.
+	settled []func(context.Context) error
+	// cleanup removes what the lab does not know of, when all processes are gone.
+	cleanup []func()
 }
 
 // newPair makes two hosts, joined as the mode says, without a tunnel.
@@ -70,7 +78,11 @@ func newPair(lab *netlab.Lab, s *system, index int, mode string) (*pair, error) 
 		p.hosts[i] = &host{Namespace: ns, letter: letter, index: i, under: underlay[i], over: overlay[i]}
 	}
 	a, b := p.hosts[0], p.hosts[1]
-	if err := lab.Veth(a.Namespace, underlayDev, a.underCIDR(), b.Namespace, underlayDev, b.underCIDR(), 1500); err != nil {
+	aCIDR, bCIDR := a.underCIDR(), b.underCIDR()
+	if s.bare {
+		aCIDR, bCIDR = "", ""
+	}
+	if err := lab.Veth(a.Namespace, underlayDev, aCIDR, b.Namespace, underlayDev, bCIDR, 1500); err != nil {
 		return nil, err
 	}
 	if mode == ModeWire {
@@ -98,7 +110,7 @@ func (p *pair) run(ctx context.Context, h *host, name string, args ...string) (*
 		return nil, err
 	}
 	defer log.Close()
-	cmd.Stdout, cmd.Stderr = log, log
+	cmd.Stdout, cmd.Stderr, cmd.Env = log, log, p.environment
 	if err := cmd.Start(); err != nil {
 		return nil, err
 	}
@@ -146,17 +158,35 @@ func (p *process) failure(what string) error {
 	return fmt.Errorf("%s %s: %s", p.what, what, last)
 }
 
-// finish runs a tool on a host to its end.
-func finish(ctx context.Context, h *host, name string, args ...string) error {
-	cmd := h.Command(ctx, name, args...)
-	out, err := cmd.CombinedOutput()
+// hasDevice is whether the host has a network device of that name.
+func (h *host) hasDevice(name string) bool {
+	return h.Do(func() error {
+		_, err := net.InterfaceByName(name)
+		return err
+	}) == nil
+}
+
+// setUp gives a device of the tunnel the host's overlay address.
+func (h *host) setUp(dev string, mtu int) error {
+	if err := h.SetMTU(dev, mtu); err != nil {
+		return err
+	}
+	if err := h.AddAddr(dev, h.overCIDR()); err != nil {
+		return err
+	}
+	return h.SetUp(dev)
+}
+
+// output runs a tool on a host and returns what it says on both outputs.
+func output(ctx context.Context, h *host, name string, args ...string) (string, error) {
+	out, err := h.Command(ctx, name, args...).CombinedOutput()
 	if ctx.Err() != nil {
-		return context.Cause(ctx)
+		return "", context.Cause(ctx)
 	}
 	if err != nil {
-		return fmt.Errorf("%s: %w: %s", name, err, strings.TrimSpace(string(out)))
+		return "", fmt.Errorf("%s: %w: %s", filepath.Base(name), err, strings.TrimSpace(string(out)))
 	}
-	return nil
+	return string(out), nil
 }
 
 // pids are the processes of a host's tunnel, with their children: all that share

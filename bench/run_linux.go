@@ -122,14 +122,22 @@ func (r *runner) mode(ctx context.Context, mode string) (err error) {
 	if err != nil {
 		return err
 	}
-	defer func() { err = errors.Join(err, lab.Close()) }()
 	m := report.Mode{Name: mode, Title: modeTitles[mode]}
-	var pairs []*pair
+	var made, pairs []*pair
+	defer func() {
+		err = errors.Join(err, lab.Close())
+		for _, p := range made {
+			for _, f := range p.cleanup {
+				f()
+			}
+		}
+	}()
 	for i, s := range r.systems {
 		p, err := newPair(lab, s, i, mode)
 		if err != nil {
 			return err
 		}
+		made = append(made, p)
 		if m.OffloadsOn == nil {
 			if m.OffloadsOn, err = offloadsOn(p.hosts[0]); err != nil {
 				return err

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net/netip"
 	"os/exec"
+	"regexp"
 	"strings"
 
 	"github.com/govxlan/govxlan/internal/netlab"
@@ -20,6 +21,8 @@ type system struct {
 	// overlay addresses before long. It may lower p.mtu, and describes itself in
 	// p.version and p.command.
 	start func(ctx context.Context, r *runner, p *pair) error
+	// bare leaves the underlay devices without an address.
+	bare bool
 }
 
 // missing names the tools that are not installed.
@@ -50,6 +53,18 @@ func findTool(name string) (string, error) {
 	return "", err
 }
 
+// toolVersion asks a tool for its version and takes the first word of the answer
+// that begins with a digit.
+func toolVersion(ctx context.Context, tool, flag string) string {
+	out, err := exec.CommandContext(ctx, tool, flag).CombinedOutput()
+	if len(out) == 0 && err != nil {
+		return ""
+	}
+	return versionWord.FindString(string(out))
+}
+
+var versionWord = regexp.MustCompile(`\bv?\d[\w.+~-]*`)
+
 // systems are all that there are, govxlan's variants aside.
 func systems() []*system {
 	return []*system{
@@ -57,6 +72,26 @@ func systems() []*system {
 		{name: Kernel, title: "the kernel's vxlan device", start: startKernel},
 		{name: Govxlan, title: "govxlan", start: govxlan(Variant{})},
 		{name: GovxlanPlain, title: "govxlan --offload off", start: govxlan(Variant{Flags: []string{"--offload", "off"}})},
+		{
+			name: WireGuardGo, title: "wireguard-go: IP, encrypted", start: startWireGuard,
+			tools: []string{"wireguard"}, install: "go install golang.zx2c4.com/wireguard@latest",
+		},
+		{
+			name: Fastd, title: "fastd: Ethernet, no encryption", start: startFastd,
+			tools: []string{"fastd"}, install: "apt install fastd",
+		},
+		{
+			name: Tinc, title: "tinc as a switch, no encryption", start: startTinc,
+			tools: []string{"tincd"}, install: "apt install tinc",
+		},
+		{
+			name: OpenVPN, title: "OpenVPN: Ethernet, no encryption", start: startOpenVPN,
+			tools: []string{"openvpn"}, install: "apt install openvpn",
+		},
+		{
+			name: OpenVSwitch, title: "Open vSwitch in user space, VXLAN", start: startOpenVSwitch,
+			tools: openVSwitchTools, install: "apt install openvswitch-switch", bare: true,
+		},
 	}
 }
 
