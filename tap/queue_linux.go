@@ -34,6 +34,11 @@ func (r *reader) Read(b *Batch) error {
 	err := r.q.raw.Read(r.fill)
 	r.batch = nil
 	if err != nil {
+		if r.q.raw.Control(func(uintptr) {}) == nil {
+			// It is open: the poller calls a descriptor whose device was
+			// deleted "not pollable". Reading it says the same as this.
+			return os.NewSyscallError("read tap", unix.EBADFD)
+		}
 		// The descriptor was closed; os.File does not say net.ErrClosed.
 		return net.ErrClosed
 	}
