@@ -80,6 +80,9 @@ one line when frames can flow, and remove everything on SIGINT or SIGTERM.`,
 			}
 			ctx, stop := signal.NotifyContext(cmd.Context(), os.Interrupt, syscall.SIGTERM)
 			defer stop()
+			// The overlay shall outlive whoever reads the log, and an output
+			// that is closed be an error like any other.
+			signal.Ignore(syscall.SIGPIPE)
 			return plan.run(ctx, cmd.OutOrStdout(), cmd.ErrOrStderr())
 		},
 	}
