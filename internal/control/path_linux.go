@@ -1,9 +1,12 @@
 package control
 
 import (
+	"errors"
 	"fmt"
+	"net"
 	"os"
 	"path/filepath"
+	"slices"
 	"syscall"
 )
 
@@ -38,6 +41,16 @@ func Find() (string, error) {
 	found, err := filepath.Glob(filepath.Join(Directory, fmt.Sprintf("*-%d.sock", inode)))
 	if err != nil {
 		return "", err
+	}
+	if len(found) > 1 {
+		// Those of processes that were killed do not count.
+		found = slices.DeleteFunc(found, func(path string) bool {
+			conn, err := net.Dial("unix", path)
+			if err == nil {
+				conn.Close()
+			}
+			return errors.Is(err, syscall.ECONNREFUSED)
+		})
 	}
 	switch len(found) {
 	case 0:
