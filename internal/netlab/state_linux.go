@@ -139,7 +139,14 @@ func (s *state) keep() error {
 }
 
 func (s *state) remove() error {
-	err := os.RemoveAll(s.dir)
+	// Under the lock: what is half removed looks like a dead lab to a sweep,
+	// and its name is free for a new one before the last step.
+	unlock, err := lockLabs()
+	if err != nil {
+		return errors.Join(err, s.file.Close())
+	}
+	defer unlock()
+	err = os.RemoveAll(s.dir)
 	return errors.Join(err, s.file.Close())
 }
 
