@@ -15,6 +15,7 @@ const underlayDevice = "ens160"
 // host is one machine of a lab, joined to the others by one wire.
 type host struct {
 	*netlab.Namespace
+	lab      *netlab.Lab
 	ip4, ip6 netip.Addr // on the underlay
 }
 
@@ -43,6 +44,7 @@ func newHosts(t *testing.T, label string, n int, w wiring) []*host {
 	hosts := make([]*host, n)
 	for i := range hosts {
 		hosts[i] = &host{
+			lab:       lab,
 			Namespace: netlabtest.Namespace(t, lab, fmt.Sprintf("host%c", 'A'+i)),
 			ip4:       netip.AddrFrom4([4]byte{192, 168, 52, byte(203 + i)}),
 			ip6:       netip.MustParseAddr(fmt.Sprintf("fd52::%d", 203+i)),
