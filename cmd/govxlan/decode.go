@@ -88,6 +88,13 @@ asked for, or the file is damaged; 2 on wrong usage.`,
 	flags.BoolVarP(&f.hex, "hex", "x", false, "all bytes in hex too, the layers marked")
 	flags.StringVar(&f.color, "color", "auto", "colour `WHEN`: auto, always or never")
 	flags.Lookup("port").DefValue = "" // not "[]"
+	for flag, words := range map[string][]string{
+		"from":  {"ethernet", "ip", "vxlan"},
+		"color": {"auto", "always", "never"},
+	} {
+		// It fails only for a flag that does not exist.
+		_ = cmd.RegisterFlagCompletionFunc(flag, cobra.FixedCompletions(words, cobra.ShellCompDirectiveNoFileComp))
+	}
 	return cmd
 }
 

@@ -41,7 +41,7 @@ func (d *dissector) arp(s span) (end int) {
 	}
 	var a layers.ARP
 	if err := decode(&a, d.b[s.off:s.off+size]); err != nil {
-		d.problem(s.off, "ARP", "%v", err)
+		d.problem(s.off, "ARP", "%s", reason(err))
 		d.payload(s, "data")
 		return s.wire
 	}

@@ -60,12 +60,11 @@ func build(t testing.TB, l ...gopacket.SerializableLayer) []byte {
 }
 
 func craft(t testing.TB) []crafted {
-	raw := func(b []byte) gopacket.Payload { return gopacket.Payload(b) }
-	hex := func(s string) gopacket.Payload { return gopacket.Payload(unhex(t, s)) }
+	hex := func(s string) gopacket.Payload { return payload(unhex(t, s)) }
 	v4, v6 := ipv4(layers.IPProtocolUDP), ipv6(layers.IPProtocolUDP)
 	ping := build(t, ether(layers.EthernetTypeIPv4), ipv4(layers.IPProtocolICMPv4),
-		&layers.ICMPv4{TypeCode: layers.CreateICMPv4TypeCode(8, 0), Id: 9, Seq: 1}, raw([]byte("abcdefgh")))
-	quoted := build(t, v4, udp(v4, 50000, 4789), hex("0800000000100100"), raw(ping))
+		&layers.ICMPv4{TypeCode: layers.CreateICMPv4TypeCode(8, 0), Id: 9, Seq: 1}, payload([]byte("abcdefgh")))
+	quoted := build(t, v4, udp(v4, 50000, 4789), hex("0800000000100100"), payload(ping))
 	tcp := func(ip gopacket.NetworkLayer, set func(*layers.TCP)) *layers.TCP {
 		l := &layers.TCP{SrcPort: 4000, DstPort: 5000, Seq: 100, Ack: 200, Window: 64, ACK: true}
 		set(l)
@@ -75,13 +74,13 @@ func craft(t testing.TB) []crafted {
 	tcp4, tcp6 := ipv4(layers.IPProtocolTCP), ipv6(layers.IPProtocolTCP)
 	icmp := func(typ, code uint8, id, seq uint16, rest []byte) []byte {
 		return build(t, ether(layers.EthernetTypeIPv4), ipv4(layers.IPProtocolICMPv4),
-			&layers.ICMPv4{TypeCode: layers.CreateICMPv4TypeCode(typ, code), Id: id, Seq: seq}, raw(rest))
+			&layers.ICMPv4{TypeCode: layers.CreateICMPv4TypeCode(typ, code), Id: id, Seq: seq}, payload(rest))
 	}
 	icmp6ip := ipv6(layers.IPProtocolICMPv6)
 	icmp6 := func(typ, code uint8, rest []byte) []byte {
 		l := &layers.ICMPv6{TypeCode: layers.CreateICMPv6TypeCode(typ, code)}
 		l.SetNetworkLayerForChecksum(icmp6ip)
-		return build(t, ether(layers.EthernetTypeIPv6), icmp6ip, l, raw(rest))
+		return build(t, ether(layers.EthernetTypeIPv6), icmp6ip, l, payload(rest))
 	}
 	dns := func(set func(*layers.DNS)) []byte {
 		m := &layers.DNS{ID: 4242, Questions: []layers.DNSQuestion{{Name: []byte("web.example"), Type: layers.DNSTypeAAAA, Class: layers.DNSClassIN}}}
@@ -95,7 +94,7 @@ func craft(t testing.TB) []crafted {
 		})
 	}
 	zero := net.HardwareAddr{0, 0, 0, 0, 0, 0}
-	quoted6 := build(t, v6, udp(v6, 50000, 4789), hex("0800000000100100"), raw(ping))
+	quoted6 := build(t, v6, udp(v6, 50000, 4789), hex("0800000000100100"), payload(ping))
 	unreachable := func(code uint8) []byte { return icmp(3, code, 0, 1400, quoted[:28]) }
 	first := ipv4(layers.IPProtocolUDP)
 	first.Flags = layers.IPv4MoreFragments
@@ -107,14 +106,14 @@ func craft(t testing.TB) []crafted {
 	}
 	return []crafted{
 		{"VXLAN in VXLAN", build(t, ether(layers.EthernetTypeIPv4), v4, udp(v4, 50001, 4789), hex("0800000000000100"),
-			ether(layers.EthernetTypeIPv6), v6, udp(v6, 50002, 4789), hex("0800000000000200"), raw(ping))},
+			ether(layers.EthernetTypeIPv6), v6, udp(v6, 50002, 4789), hex("0800000000000200"), payload(ping))},
 		{"TCP: selective acknowledgment", build(t, ether(layers.EthernetTypeIPv4), tcp4, tcp(tcp4, func(l *layers.TCP) {
 			l.Options = []layers.TCPOption{{OptionType: 1}, {OptionType: 1}, {OptionType: 5, OptionLength: 18, OptionData: unhex(t, "00000100 00000200 00000300 00000400")}}
 		}))},
 		{"TCP: reset", build(t, ether(layers.EthernetTypeIPv4), tcp4, tcp(tcp4, func(l *layers.TCP) { l.RST = true }))},
 		{"TCP: urgent, congestion marks", build(t, ether(layers.EthernetTypeIPv6), tcp6, tcp(tcp6, func(l *layers.TCP) {
 			l.URG, l.Urgent, l.PSH, l.ECE, l.CWR = true, 3, true, true, true
-		}), raw([]byte("data")))},
+		}), payload([]byte("data")))},
 		{"TCP: no flag", build(t, ether(layers.EthernetTypeIPv4), tcp4, tcp(tcp4, func(l *layers.TCP) { l.ACK = false }))},
 		{"TCP: unknown option", build(t, ether(layers.EthernetTypeIPv4), tcp4, tcp(tcp4, func(l *layers.TCP) {
 			l.Options = []layers.TCPOption{{OptionType: 200, OptionLength: 3, OptionData: []byte{1}}, {OptionType: 0}}
@@ -154,10 +153,10 @@ func craft(t testing.TB) []crafted {
 		})},
 		{"DHCP: discover", dhcp(layers.DHCPOpRequest, layers.DHCPMsgTypeDiscover, 68, 67)},
 		{"DHCP: offer", dhcp(layers.DHCPOpReply, layers.DHCPMsgTypeOffer, 67, 68)},
-		{"IPv4 in IPv4", build(t, ether(layers.EthernetTypeIPv4), ipv4(layers.IPProtocolIPv4), raw(ping[14:]))},
-		{"UDP to nobody", build(t, ether(layers.EthernetTypeIPv6), v6, udp(v6, 1000, 2000), raw([]byte("hello")))},
-		{"first fragment", build(t, ether(layers.EthernetTypeIPv4), first, udp(first, 1000, 2000), raw(make([]byte, 32)))},
-		{"IPv6 fragments: the last", build(t, ether(layers.EthernetTypeIPv6), ipv6(layers.IPProtocolIPv6Fragment), hex("1100 05a8 12345678"), raw(make([]byte, 16)))},
+		{"IPv4 in IPv4", build(t, ether(layers.EthernetTypeIPv4), ipv4(layers.IPProtocolIPv4), payload(ping[14:]))},
+		{"UDP to nobody", build(t, ether(layers.EthernetTypeIPv6), v6, udp(v6, 1000, 2000), payload([]byte("hello")))},
+		{"first fragment", build(t, ether(layers.EthernetTypeIPv4), first, udp(first, 1000, 2000), payload(make([]byte, 32)))},
+		{"IPv6 fragments: the last", build(t, ether(layers.EthernetTypeIPv6), ipv6(layers.IPProtocolIPv6Fragment), hex("1100 05a8 12345678"), payload(make([]byte, 16)))},
 		{"IGMP: leave", build(t, ether(layers.EthernetTypeIPv4), ipv4(layers.IPProtocolIGMP), hex("1700 f8fc ef010101"))},
 		{"IGMP: v2 report", build(t, ether(layers.EthernetTypeIPv4), ipv4(layers.IPProtocolIGMP), hex("1600 f9fc ef010101"))},
 	}
@@ -201,3 +200,5 @@ func TestCraftedCapture(t *testing.T) {
 		t.Errorf("%s is not what this test crafts: run with -update, then make-captures.sh", path)
 	}
 }
+
+func payload(b []byte) gopacket.Payload { return gopacket.Payload(b) }

@@ -8,9 +8,13 @@ import (
 	"github.com/google/gopacket"
 )
 
-// maxDepth bounds tunnels in tunnels: each costs at least 50 bytes, so a 64 KB
-// packet could ask for a thousand.
-const maxDepth = 8
+// Bounds on what a hostile packet may repeat: what is beyond them is shown as
+// data. No real packet comes near.
+const (
+	maxDepth      = 8  // tunnels in tunnels, and IP in IP
+	maxTags       = 8  // VLAN tags of a frame
+	maxExtensions = 32 // extension headers of an IPv6 packet
+)
 
 // span is a piece of the packet. Bytes [off, end) are here; on the wire it went
 // on to wire, which is beyond end only where the capture kept less, or where
@@ -34,6 +38,7 @@ type dissector struct {
 
 	depth  int // tunnels entered; also the summary line being written
 	nested int // IP in IP
+	tags   int // VLAN tags of the frame at hand
 
 	// fragment is set inside the first fragment of a tunnel's packet: what is
 	// missing there is in the others.
@@ -152,7 +157,6 @@ func (d *dissector) layer(name, key string, off, size int, fields ...Field) int 
 		Name: name, Key: key, Depth: d.depth,
 		Offset: off, Size: size,
 		Fields: fields,
-		header: true,
 	})
 	return len(d.e.Layers) - 1
 }
@@ -241,6 +245,23 @@ func pattern(v, mask uint64, width int) string {
 func (f Field) judged(v Verdict) Field {
 	f.Verdict = v
 	return f
+}
+
+// reason is a decoder's error in the middle of a sentence.
+func reason(err error) string {
+	s := err.Error()
+	if len(s) > 1 && s[1] >= 'a' && s[1] <= 'z' {
+		s = strings.ToLower(s[:1]) + s[1:]
+	}
+	return s
+}
+
+// pick is the choice of a word.
+func pick(cond bool, yes, no string) string {
+	if cond {
+		return yes
+	}
+	return no
 }
 
 // printable makes text from the wire fit for a terminal: a name in a packet

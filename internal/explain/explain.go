@@ -75,9 +75,6 @@ type Layer struct {
 	// Payload marks bytes that no protocol here explains: they are shown as a
 	// hexdump.
 	Payload bool
-
-	// header marks what counts as overhead in the sum of sizes.
-	header bool
 }
 
 // Field is one field of a header: where it is, what it holds, what that means.

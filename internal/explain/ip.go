@@ -128,7 +128,7 @@ func (d *dissector) ipv4(s span) (end int) {
 	if header > 20 {
 		options := word("options", s.off+20, header-20, fmt.Sprintf("%d bytes", header-20), "")
 		if optionsErr != nil {
-			d.problem(s.off+20, "IPv4", "its options are malformed: %v", optionsErr)
+			d.problem(s.off+20, "IPv4", "its options are malformed: %s", reason(optionsErr))
 			options.Verdict = Bad
 		}
 		at := s.off + 20

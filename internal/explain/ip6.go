@@ -58,14 +58,16 @@ func (d *dissector) ipv6(s span) (end int) {
 // extensions explains the extension headers of IPv6 (RFC 8200 section 4) and
 // then what they lead to.
 func (d *dissector) extensions(f *flow, s span) {
-	for {
+	for n := 0; ; n++ {
 		var ok bool
-		switch f.proto {
-		case protoHopByHop, protoDstOpts:
+		switch {
+		case n == maxExtensions:
+			d.problem(s.off, "IPv6", "has more than %d extension headers", maxExtensions)
+		case f.proto == protoHopByHop || f.proto == protoDstOpts:
 			ok = d.optionsHeader(f, &s)
-		case protoRouting, protoAH:
+		case f.proto == protoRouting || f.proto == protoAH:
 			ok = d.opaqueHeader(f, &s)
-		case protoFragment:
+		case f.proto == protoFragment:
 			ok = d.fragmentHeader(f, &s)
 		default:
 			d.transport(f, s)
@@ -101,7 +103,7 @@ func (d *dissector) optionsHeader(f *flow, s *span) bool {
 	next := d.b[s.off]
 	options := word("options", s.off+2, size-2, fmt.Sprintf("%d bytes", size-2), "")
 	if err != nil {
-		d.problem(s.off+2, name, "its options are malformed: %v", err)
+		d.problem(s.off+2, name, "its options are malformed: %s", reason(err))
 		options.Verdict = Bad
 	}
 	at := s.off + 2

@@ -63,7 +63,11 @@ func (d *dissector) etherType(s span, kind uint16, src, dst net.HardwareAddr) (e
 	case 0x0806:
 		return d.arp(s)
 	case 0x8100, 0x88a8:
-		return d.vlan(s, kind, src, dst)
+		if d.tags < maxTags {
+			d.tags++
+			defer func() { d.tags-- }()
+			return d.vlan(s, kind, src, dst)
+		}
 	}
 	if kind < 1536 {
 		return d.llc(s, int(kind), src, dst)

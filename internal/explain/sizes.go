@@ -51,7 +51,7 @@ func (e *Explanation) Sizes() Sizes {
 	return s
 }
 
-// String is the sum in words: "148 bytes on the wire = 98 inner + 50 (14
+// sizesLine is the sum in words: "148 bytes on the wire = 98 inner + 50 (14
 // Ethernet + 20 IPv4 + 8 UDP + 8 VXLAN)".
 func (e *Explanation) sizesLine() string {
 	s := e.Sizes()

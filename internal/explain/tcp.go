@@ -10,13 +10,7 @@ import (
 
 func (d *dissector) tcp(f *flow, s span) {
 	if !d.need(s, 20, "TCP") {
-		if s.here() >= 4 {
-			d.printf("%v.%d > %v.%d: %s", f.src, d.u16(s.off), f.dst, d.u16(s.off+2), f.between)
-		} else {
-			d.printf("%v > %v: %s", f.src, f.dst, f.between)
-		}
-		d.printf("TCP, %s", d.broken())
-		d.payload(s, "data")
+		d.tcpBeginning(f, s)
 		return
 	}
 	d.printf("%v.%d > %v.%d: %s", f.src, d.u16(s.off), f.dst, d.u16(s.off+2), f.between)
@@ -28,29 +22,35 @@ func (d *dissector) tcp(f *flow, s span) {
 		return
 	}
 	if !d.need(s, header, "TCP") {
-		d.printf("TCP, %s", d.broken())
-		d.payload(s, "data")
+		d.printf("Flags [%s], seq %d, TCP, %s", tcpLetters(d.u16(s.off+12)&0x1ff), d.u32(s.off+4), d.broken())
+		d.layer("TCP", "tcp", s.off, 20, d.tcpStart(s)...)
+		d.payload(s.from(20), "data")
 		return
 	}
 	var t layers.TCP
 	optionsErr := decode(&t, d.b[s.off:s.off+header])
 	flags := d.u16(s.off+12) & 0x1ff
 	length := s.onWire() - header
-	fields := []Field{
-		number("source port", s.off, 2, uint64(t.SrcPort), ""),
-		number("destination port", s.off+2, 2, uint64(t.DstPort), ""),
-		number("sequence", s.off+4, 4, uint64(t.Seq), pick(length > 0, fmt.Sprintf("first of %s", count(length, "byte")), "")),
-		number("acknowledgment", s.off+8, 4, uint64(t.Ack), pick(t.ACK, "the byte expected next", "ACK clear: means nothing")),
-		number("header length", s.off+12, 1, uint64(header), pick(header > 20, fmt.Sprintf("bytes, %d of them options", header-20), "bytes, no options")),
-		tcpFlags(s.off+12, flags),
-		number("window", s.off+14, 2, uint64(t.Window), pick(t.SYN, "bytes: a SYN's is never scaled", "in units of 2^window scale")),
-		hexed("checksum", s.off+16, 2, uint64(t.Checksum), ""),
-		number("urgent pointer", s.off+18, 2, uint64(t.Urgent), pick(t.URG, "", "URG clear: means nothing")),
+	fields := d.tcpStart(s)
+	for i := range fields {
+		f := &fields[i]
+		switch f.Name {
+		case "sequence":
+			f.Meaning = pick(length > 0, "first of "+count(length, "byte"), "")
+		case "acknowledgment":
+			f.Meaning = pick(t.ACK, "the byte expected next", "ACK clear: means nothing")
+		case "header length":
+			f.Meaning = pick(header > 20, fmt.Sprintf("bytes, %d of them options", header-20), "bytes, no options")
+		case "window":
+			f.Meaning = pick(t.SYN, "bytes: a SYN's is never scaled", "in units of 2^window scale")
+		case "urgent pointer":
+			f.Meaning = pick(t.URG, "", "URG clear: means nothing")
+		}
 	}
 	if header > 20 {
 		o := word("options", s.off+20, header-20, fmt.Sprintf("%d bytes", header-20), "")
 		if optionsErr != nil {
-			d.problem(s.off+20, "TCP", "its options are malformed: %v", optionsErr)
+			d.problem(s.off+20, "TCP", "its options are malformed: %s", reason(optionsErr))
 			o.Meaning, o.Verdict = "malformed", Bad
 		}
 		o.Parts = tcpOptions(s.off+20, t.Options, optionsErr)
@@ -85,6 +85,55 @@ func (d *dissector) tcp(f *flow, s span) {
 	}
 	d.printf(", length %d", length)
 	d.payload(s.from(header), "data")
+}
+
+// tcpBeginning explains what there is of a header that is not whole. Captures
+// that keep 96 bytes of a packet end in the inner TCP header.
+func (d *dissector) tcpBeginning(f *flow, s span) {
+	fields := d.tcpStart(s)
+	if len(fields) < 2 {
+		d.printf("%v > %v: %sTCP, %s", f.src, f.dst, f.between, d.broken())
+		d.payload(s, "data")
+		return
+	}
+	last := fields[len(fields)-1]
+	size := last.Offset + last.Size - s.off
+	d.layer("TCP", "tcp", s.off, size, fields...)
+	d.printf("%v.%d > %v.%d: %sTCP, %s", f.src, d.u16(s.off), f.dst, d.u16(s.off+2), f.between, d.broken())
+	d.payload(s.from(size), "data")
+}
+
+// tcpStart are the first fields of a TCP header, as many as are here, without
+// what only a whole header tells of them.
+func (d *dissector) tcpStart(s span) (fields []Field) {
+	has := func(n int) bool { return s.here() >= n }
+	if has(2) {
+		fields = append(fields, number("source port", s.off, 2, d.u16(s.off), ""))
+	}
+	if has(4) {
+		fields = append(fields, number("destination port", s.off+2, 2, d.u16(s.off+2), ""))
+	}
+	if has(8) {
+		fields = append(fields, number("sequence", s.off+4, 4, d.u32(s.off+4), ""))
+	}
+	if has(12) {
+		fields = append(fields, number("acknowledgment", s.off+8, 4, d.u32(s.off+8), ""))
+	}
+	if has(14) {
+		fields = append(fields,
+			number("header length", s.off+12, 1, d.u8(s.off+12)>>4*4, "bytes"),
+			tcpFlags(s.off+12, d.u16(s.off+12)&0x1ff))
+	}
+	if has(16) {
+		fields = append(fields, number("window", s.off+14, 2, d.u16(s.off+14), ""))
+	}
+	if has(18) {
+		fields = append(fields, hexed("checksum", s.off+16, 2, d.u16(s.off+16), "not judged: only a part of it is here"))
+	}
+	if has(20) {
+		fields = append(fields, number("urgent pointer", s.off+18, 2, d.u16(s.off+18), ""))
+	}
+	return fields
 }
 
 // tcpNames are the flags from bit 0 up, with tcpdump's letters.

@@ -83,7 +83,7 @@ func (e *Explanation) WriteText(w io.Writer, style Style) error {
 func (w *writer) shown(l *Layer) bool { return !w.style.Inner || l.Depth > 0 }
 
 func (w *writer) paint(ink, s string) string {
-	if !w.style.Color || ink == inkPlain || s == "" {
+	if !w.style.Color || ink == inkPlain || strings.Trim(s, " ") == "" {
 		return s
 	}
 	return "\x1b[" + ink + "m" + s + "\x1b[0m"

@@ -107,7 +107,7 @@ for w in what:
 PY
 ip netns exec $B python3 "$work/server.py" >"$work/ready" &
 pids+=($!)
-until grep -q ready "$work/ready"; do sleep 0.1; done
+until grep -qs ready "$work/ready"; do sleep 0.1; done
 
 # capture NAME DEVICE FILTER [options]; then traffic; then stop
 capture() {
@@ -116,7 +116,7 @@ capture() {
 	ip netns exec $A tcpdump -Z root -i "$device" -U -w "$file" "$@" "$filter" 2>"$work/tcpdump" &
 	dump=$!
 	pids+=($dump)
-	until grep -q "listening on" "$work/tcpdump"; do sleep 0.1; done
+	until grep -qs "listening on" "$work/tcpdump"; do sleep 0.1; done
 }
 stop() {
 	sleep 1
