@@ -280,10 +280,14 @@ func (e *Endpoint) newOutlet(r *receiver, o *overlay) *outlet {
 	if e.overlays[o.vni] != o {
 		return nil
 	}
-	// Those of deleted VNIs are of no use any more.
-	for old := range r.outlets {
-		if e.overlays[old.vni] != old {
-			delete(r.outlets, old)
+	// Those of deleted VNIs are of no use any more. There are such when every
+	// VNI seems to have one but this; looking each time costs seconds with
+	// thousands of VNIs.
+	if len(r.outlets) >= len(e.overlays) {
+		for old := range r.outlets {
+			if e.overlays[old.vni] != old {
+				delete(r.outlets, old)
+			}
 		}
 	}
 	out := &outlet{o: o, writer: o.device.NewWriter()}

@@ -418,3 +418,25 @@ func TestInnerDamageIsPassedOn(t *testing.T) {
 		t.Errorf("got %x\nwant %x", got, f)
 	}
 }
+
+// The ways into devices of VNIs that are gone do not pile up, nor does the
+// search for them cost anything when thousands of VNIs get their first packet.
+func TestOutletsOfDeletedVNIsGo(t *testing.T) {
+	r := newRig(t)
+	for range 50 {
+		for v := range vxlan.VNI(3) {
+			p := r.add(v, peers(vtepA))
+			if got := p.arrived(vtepA.Addr(), raw(host, alice, 64)); len(got) != 1 {
+				t.Fatal("frame was not delivered")
+			}
+		}
+		for v := range vxlan.VNI(3) {
+			if err := r.e.DelVNI(v); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	if n := len(r.r.outlets); n > 3 {
+		t.Errorf("%d outlets are kept for no VNI at all, want at most those of the last three", n)
+	}
+}
