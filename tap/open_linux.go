@@ -260,6 +260,9 @@ func (d *linuxDevice) configure(links *netlink.Handle, cfg Config) error {
 			Mask: net.CIDRMask(a.Bits(), a.Addr().BitLen()),
 		}}
 		if err := links.AddrAdd(link, addr); err != nil {
+			if a.Addr().Is6() && cfg.MTU != 0 && cfg.MTU < 1280 {
+				return fmt.Errorf("add address %v: %w: IPv6 needs an MTU of 1280 at least, and this is %d", a, err, cfg.MTU)
+			}
 			return fmt.Errorf("add address %v: %w", a, err)
 		}
 	}
