@@ -122,6 +122,7 @@ func TestRefused(t *testing.T) {
 		{"device missing", append(peer, "--dev", "ens999"), []string{"ens999", "ip link", "--dev"}},
 		{"peer does not resolve", []string{"--vni", "4097", "--peer", "no-such-host.invalid"}, []string{"no-such-host.invalid", "resolve"}},
 		{"no socket directory", append(peer, "--control", "/proc/no/such/place"), []string{"/proc/no", "--control"}},
+		{"MTU too small for IPv6", append(peer, "--addr", "fd10::1/64", "--mtu", "1279"), []string{"fd10::1/64", "MTU of 1280"}},
 		{"address twice", append(peer, "--addr", "10.0.1.1/24", "--addr", "10.0.1.1/24"), []string{"10.0.1.1/24"}},
 	} {
 		t.Run(c.name, func(t *testing.T) { refused(t, a.Namespace, 1, c.words, c.args...) })
