@@ -252,11 +252,13 @@ func (r *rig) add(v vxlan.VNI, setup func(*VNIConfig)) *port {
 		r.t.Fatal(err)
 	}
 	o := r.e.vnis.load(v)
-	return &port{
+	p := &port{
 		rig: r, vni: v, card: c, o: o,
 		tx: &transmitter{e: r.e, o: o, sender: r.wire.NewSender()},
-		w:  workshops.New().(*workshop),
+		w:  workshops.Get().(*workshop),
 	}
+	r.t.Cleanup(func() { workshops.Put(p.w) })
+	return p
 }
 
 // peers is a setup with these peers.
