@@ -6,11 +6,13 @@ import (
 	"net/netip"
 	"os"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 	"testing/synctest"
 	"time"
 
+	"github.com/govxlan/govxlan/tap"
 	"github.com/govxlan/govxlan/transport"
 	"github.com/govxlan/govxlan/vxlan"
 )
@@ -369,5 +371,65 @@ func TestPeerRestarts(t *testing.T) {
 			sa.send(t, sa.to(bob))
 		}
 		a.stop()
+	})
+}
+
+// Everything at once, for the race detector: frames both ways in one VNI, while
+// others come and go, peers and entries change and somebody looks on.
+func TestChangesWhileFramesFlow(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		n := transport.NewNetwork(transport.NetworkConfig{})
+		a, b := on(t, n, vtepA), on(t, n, vtepB)
+		sa, sb := a.join(10, alice, peers(vtepB)), b.join(10, bob, peers(vtepA))
+		const rounds = 200
+		var tasks sync.WaitGroup
+		task := func(f func(i int) error) {
+			tasks.Go(func() {
+				for i := range rounds {
+					if err := f(i); err != nil {
+						t.Errorf("round %d: %v", i, err)
+						return
+					}
+				}
+			})
+		}
+		task(func(int) error { return sa.dev.HostSend(sa.to(bob)) })
+		task(func(int) error { return sb.dev.HostSend(sb.to(alice)) })
+		task(func(int) error {
+			x := tap.NewMemory(tap.MemoryConfig{})
+			if err := a.e.AddVNI(VNIConfig{VNI: 11, Device: x, Peers: []netip.AddrPort{vtepB}, Ageing: time.Millisecond}); err != nil {
+				return err
+			}
+			if err := x.HostSend(raw(broadcast, alice, 64)); err != nil {
+				return err
+			}
+			return a.e.DelVNI(11)
+		})
+		task(func(int) error {
+			if err := a.e.AddPeer(10, vtepC); err != nil {
+				return err
+			}
+			return a.e.DelPeer(10, vtepC)
+		})
+		task(func(i int) error {
+			mac := vxlan.MAC{2, 1, byte(i)}
+			if err := b.e.AddStatic(10, StaticEntry{mac, vtepC}); err != nil {
+				return err
+			}
+			return b.e.DelEntry(10, mac)
+		})
+		task(func(int) error {
+			if s := a.e.Status(); len(s.VNIs) < 1 || len(a.e.FDB(10)) < 1 {
+				return errors.New("VNI 10 is missing")
+			}
+			return nil
+		})
+		tasks.Wait()
+		synctest.Wait()
+		if x, y := len(sa.take()), len(sb.take()); x != rounds || y != rounds {
+			t.Errorf("%d frames at a, %d at b; want %d each", x, y, rounds)
+		}
+		a.stop()
+		b.stop()
 	})
 }
