@@ -1,2 +1,69 @@
-// Package fdb is the forwarding database of a VNI: which VTEP a MAC address is behind.
+// Package fdb is the forwarding database of a VNI: it knows which VTEP each MAC
+// address is behind, learns that from the frames that arrive (RFC 7348 section
+// 4.1), and says who gets a copy of the frames that no single VTEP can be named
+// for.
+//
+//	table := fdb.New(fdb.Config{})
+//
+//	// A frame came in from a VTEP.
+//	if table.Learn(source, from, now).Drop() {
+//		return
+//	}
+//
+//	// A frame goes out.
+//	if remote, ok := table.Lookup(destination); ok {
+//		send(frame, *remote)
+//	} else {
+//		for _, remote := range table.Replicas(destination) {
+//			send(frame, remote)
+//		}
+//	}
+//
+// It has no I/O, no goroutine and no clock: the caller passes the time, as a
+// duration since an origin of its choice, and calls Age now and then. Learning
+// can be left off by not calling Learn.
+//
+// # Entries
+//
+// A learned entry follows its MAC: a frame from another VTEP moves it. It goes
+// when no frame has come from the MAC for the ageing time, 300 s by default;
+// sending to the MAC does not keep it. Until the sweep (Age) an expired entry is
+// used and refreshed as before. The number of learned entries is bounded, by
+// default at 65536 (Config.MaxEntries): in a full table known MACs still move,
+// and new ones are delivered and not learned.
+//
+// A static entry is set by the user, does not age or move, and does not count
+// against the bound. A frame from its MAC that comes from elsewhere is to be
+// dropped: that is what protects a gateway's MAC from being taken over.
+//
+// A static entry of a group MAC has a list of remotes. The flood list is what
+// the Linux kernel keeps under the all-zero MAC. Both are read with Replicas.
+//
+// All of this is how the Linux kernel's vxlan device behaves since 6.15, but:
+// MaxEntries bounds learned entries alone, Add turns a learned entry into a
+// static one where the kernel reports that it exists, remotes of both IP
+// families mix, there are no nexthop groups, and the time an entry was last
+// used for sending is not kept, since writing it would cost every look-up a
+// store into memory that all processors share.
+//
+// # Concurrency
+//
+// All methods may be called at once. Lookup, Replicas, Flood and All take no
+// lock. Neither does Learn for a MAC that it knows behind the same remote, or a
+// static one; it writes to the entry once in 100 ms at most. Everything else
+// takes turns under a mutex.
+//
+// # Memory and time
+//
+// The table is one array of 16-byte slots, kept at most five eighths full: 26 to
+// 58 bytes an entry, 32 at the default bound, and up to four times as much while
+// it empties, before it shrinks. A remote is kept once, however many entries
+// lead to it. Remotes that no entry leads to any more go when the table is
+// reorganised, which it is before there are more than 64 remotes, or an eighth
+// of the slots, above those it had after the last time. Forged source addresses
+// can therefore not fill the memory, nor can chosen MACs slow the table down:
+// they are hashed with a secret of the table's own.
+//
+// Stamps are 32 bits of 100 ms and go round after 13.6 years, without an effect
+// on entries heard of in the last 6.8.
 package fdb

@@ -95,6 +95,18 @@ func TestReplicas(t *testing.T) {
 	wantRemotes(t, "unknown unicast", tab.Replicas(hostA), vtep1, vtep2)
 	wantLookup(t, tab, group, Remote{})
 
+	// Readers may hold the map of groups while another one comes.
+	before := tab.replication.Load()
+	if err := tab.Add(other, vtep6); err != nil {
+		t.Fatal(err)
+	}
+	if len(before.groups) != 1 || before.grouped != 1 {
+		t.Errorf("a published map changed: %v", before.groups)
+	}
+	if err := tab.Del(other); err != nil {
+		t.Fatal(err)
+	}
+
 	if n := tab.Flush(FlushAll); n != 1 {
 		t.Errorf("Flush = %d", n)
 	}

@@ -208,21 +208,57 @@ func TestSweepSparesTheRefreshed(t *testing.T) {
 func TestStampBetweenCopyAndPublication(t *testing.T) {
 	tab := New(Config{})
 	tab.Learn(hostA, vtep1, 0)
-	tab.Learn(hostB, vtep1, 0)
 	tab.mu.Lock()
-	old := tab.current.Load()
-	a, interned, bound := tab.copyLive(old)
+	a, interned, bound := tab.copyLive(tab.current.Load())
 	if o := tab.Learn(hostA, vtep1, time.Second); o != Known {
 		t.Fatal(o)
 	}
-	tab.reset(a, interned, bound)
-	// And another one in the new array, later than what is carried over.
-	tab.Learn(hostB, vtep1, 2*time.Second)
-	tab.carryStamps(old, a)
+	tab.replace(a, interned, bound)
 	tab.mu.Unlock()
-	wantEntries(t, tab, 3*time.Second,
-		Entry{hostA, vtep1, KindLearned, 2 * time.Second},
-		Entry{hostB, vtep1, KindLearned, time.Second})
+	wantEntries(t, tab, 3*time.Second, Entry{hostA, vtep1, KindLearned, 2 * time.Second})
+}
+
+// A receiver sets its stamp in the new array before an older one is carried
+// over.
+func TestStampBeforeCarrying(t *testing.T) {
+	tab := New(Config{})
+	tab.Learn(hostA, vtep1, 0)
+	old := tab.current.Load()
+	tab.mu.Lock()
+	tab.rebuild()
+	s := old.find(tab.seed.hash(keyOf(hostA)), keyOf(hostA))
+	tab.refresh(old, s, s.value.Load(), stampOf(time.Second))
+	tab.Learn(hostA, vtep1, 2*time.Second)
+	tab.carryStamps(old, tab.current.Load())
+	tab.mu.Unlock()
+	wantEntries(t, tab, 3*time.Second, Entry{hostA, vtep1, KindLearned, time.Second})
+}
+
+// Another writer comes before a receiver that has seen that it needs the lock.
+func TestLearnBehindAnotherWriter(t *testing.T) {
+	tests := []struct {
+		name   string
+		writer func(*Table)
+		want   Outcome
+		entry  Entry
+	}{
+		{"none", func(*Table) {}, Added, Entry{hostA, vtep1, KindLearned, time.Second}},
+		{"same, earlier", func(t *Table) { t.Learn(hostA, vtep1, 0) }, Known, Entry{hostA, vtep1, KindLearned, time.Second}},
+		{"same, later", func(t *Table) { t.Learn(hostA, vtep1, 2*time.Second) }, Known, Entry{hostA, vtep1, KindLearned, 0}},
+		{"elsewhere", func(t *Table) { t.Learn(hostA, vtep2, 0) }, Moved, Entry{hostA, vtep1, KindLearned, time.Second}},
+		{"static same", func(t *Table) { t.Add(hostA, vtep1) }, Known, Entry{hostA, vtep1, KindStatic, 0}},
+		{"static elsewhere", func(t *Table) { t.Add(hostA, vtep2) }, Static, Entry{hostA, vtep2, KindStatic, 0}},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			tab := New(Config{})
+			tt.writer(tab)
+			if o := tab.learnLocked(keyOf(hostA), vtep1, stampOf(time.Second)); o != tt.want {
+				t.Errorf("%v, want %v", o, tt.want)
+			}
+			wantEntries(t, tab, 2*time.Second, tt.entry)
+		})
+	}
 }
 
 // A receiver sets its stamp in an array that has been replaced: it must be

@@ -34,6 +34,11 @@ func (r Remote) canonical() Remote {
 	return r
 }
 
+// is reports *r == o, without the call that the compiler makes of that.
+func (r *Remote) is(o *Remote) bool {
+	return r.VNI == o.VNI && r.Addr.Port() == o.Addr.Port() && r.Addr.Addr() == o.Addr.Addr()
+}
+
 // source reports whether a datagram can have come from r: a multicast or
 // unspecified source address is forged or broken.
 func (r Remote) source() bool {

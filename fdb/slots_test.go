@@ -275,8 +275,8 @@ func checkInternals(t testing.TB, tab *Table) {
 	if bound > limit(len(a.slots)) {
 		t.Fatalf("%d of %d slots bound", bound, len(a.slots))
 	}
-	if len(tab.interned) > len(used)+max(64, len(a.slots)/8) && len(tab.interned) > tab.remoteLimit {
-		t.Fatalf("%d remotes kept, %d in use", len(tab.interned), len(used))
+	if n := len(tab.interned); n < len(used) || n > limit(len(a.slots))+max(64, len(a.slots)/8) {
+		t.Fatalf("%d remotes kept for %d slots, %d in use", n, len(a.slots), len(used))
 	}
 	for i := range used {
 		r := a.remotes[i]

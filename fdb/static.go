@@ -40,7 +40,8 @@ func (t *Table) Replace(mac MAC, r Remote) error { return t.set("replace", mac, 
 // Append adds a remote to those of a group MAC, which may have none before; one
 // that is there already is no error. On a unicast MAC that has an entry, of any
 // kind, it changes nothing and is no error either; on one that has none it is
-// Add. All this is what `bridge fdb append` does.
+// Add. This is what `bridge fdb append` does to a kernel device, which however
+// makes a learned entry permanent where it is.
 //
 // Errors: ErrZeroMAC, ErrRemote.
 func (t *Table) Append(mac MAC, r Remote) error { return t.set("append", mac, r) }

@@ -137,7 +137,7 @@ func (t *Table) learn(head uint32, tail uint16, from Remote, now time.Duration) 
 		if r == nil {
 			continue
 		}
-		if *r != from {
+		if !r.is(&from) {
 			if from.Addr.Addr().Is4In6() {
 				from = from.canonical()
 				continue

@@ -69,8 +69,9 @@ func (t *Table) live() int { return int(t.learned.Load() + t.statics.Load()) }
 // given out, never taken back, within one array: one that were used again
 // could lead a slow reader to a remote that never had anything to do with its
 // MAC. Remotes that no entry uses any more go with the next rebuild, which
-// remoteLimit brings about, so that frames with ever new source addresses
-// cannot make the list grow past the live entries and an eighth of the slots.
+// remoteLimit brings about: frames with ever new source addresses cannot make
+// the list outgrow the slots (reset), and a rebuild is paid for by at least an
+// eighth as many new remotes as it copies slots.
 func (t *Table) intern(r Remote) uint32 {
 	if i, ok := t.interned[r]; ok {
 		return i
@@ -92,7 +93,17 @@ func (t *Table) intern(r Remote) uint32 {
 	return uint32(i)
 }
 
-// reset publishes a as the current array.
+// replace publishes a as the current array, and takes over what happened in the
+// last one since it was copied.
+func (t *Table) replace(a *array, interned map[Remote]uint32, bound int) {
+	old := t.current.Load()
+	t.reset(a, interned, bound)
+	t.carryStamps(old, a)
+}
+
+// reset publishes a as the current array. After a rebuild a remote has at least
+// one entry, so that at most five eighths as many remotes as slots are interned,
+// and until the next one 64 or an eighth of the slots more.
 func (t *Table) reset(a *array, interned map[Remote]uint32, bound int) {
 	t.interned = interned
 	t.bound = bound
@@ -103,10 +114,7 @@ func (t *Table) reset(a *array, interned map[Remote]uint32, bound int) {
 // rebuild publishes a new array with the live entries and their remotes, of
 // the size that they need.
 func (t *Table) rebuild() {
-	old := t.current.Load()
-	a, interned, bound := t.copyLive(old)
-	t.reset(a, interned, bound)
-	t.carryStamps(old, a)
+	t.replace(t.copyLive(t.current.Load()))
 }
 
 func (t *Table) copyLive(old *array) (a *array, interned map[Remote]uint32, bound int) {
