@@ -1,0 +1,84 @@
+// Package vtep is a VXLAN tunnel endpoint (RFC 7348): it carries the Ethernet
+// frames of any number of VNIs between the devices of this host and other
+// VTEPs. It joins the four packages that do the parts of it: tap for devices,
+// fdb for "which station is behind which VTEP", vxlan for the bytes of the
+// header, transport for the underlay.
+//
+// # In short
+//
+//	conn, err := transport.ListenUDP(transport.UDPConfig{Local: []netip.Addr{local}})
+//	...
+//	e, err := vtep.New(vtep.Config{Conn: conn})
+//	...
+//	dev, err := tap.Open(tap.Config{Name: "vx4097", MTU: 1450, Offload: tap.AllFeatures})
+//	...
+//	err = e.AddVNI(vtep.VNIConfig{
+//		VNI:    4097,
+//		Device: dev,
+//		Peers:  []netip.AddrPort{netip.MustParseAddrPort("192.168.52.204:4789")},
+//	})
+//	...
+//	err = e.Run(ctx) // until ctx is done
+//
+// The examples show all of it: one in memory, which runs anywhere, and one on
+// a device of the host.
+//
+// # What becomes of a frame
+//
+// Out: a frame whose destination is in the VNI's FDB goes to that VTEP alone.
+// A broadcast, a multicast and an unknown destination go to every peer, a copy
+// each (head-end replication). Frames to one VTEP and from one source port
+// share trains (see package transport); a superframe of the device becomes a
+// train, its segments with headers and checksums of their own.
+//
+//	[VXLAN 8][Ethernet frame][VXLAN 8][Ethernet frame]... all of one length but the last
+//
+// In: the header is checked (I flag, length; reserved bits are ignored), the
+// VNI found, the sender looked up among those that may speak, the source MAC
+// learned, the underlay's congestion mark taken over (RFC 6040), and the frame
+// written to the VNI's device. What came from a VTEP is never sent to another
+// (split horizon): the mesh is full.
+//
+// Each frame that is not delivered is counted under exactly one reason; see
+// [Counters] and [EndpointCounters]. Nothing is logged for single packets.
+//
+// # Who may speak
+//
+// Frames are accepted from VTEPs that are peers or targets of static entries,
+// and from any with AllowUnknownVTEPs. The address decides: the source port of
+// a VXLAN packet stands for a flow and tells nothing of the sender (RFC 7348
+// section 5). Answers go to the port that was configured for the peer, or to
+// this endpoint's own for a VTEP that was not configured. A MAC with a static
+// entry cannot be learned elsewhere, and frames that claim to be from it are
+// dropped. RFC 7348 has no authentication: who can forge the address of a peer
+// can speak in its name.
+//
+// # Goroutines and buffers
+//
+// Run starts one goroutine for each queue of each device and for each receiver
+// of the Conn; each carries a batch from its beginning to its end, with no
+// channel between. Every method of [Endpoint] may be called at any time by any
+// goroutine, before and while Run runs; the packet path takes no lock and does
+// not wait for them. Nothing is allocated per packet: batches are built in
+// memory that the transmitters share, some 512 KB for each that is at work at
+// the same time.
+//
+// The order of frames with one flow hash and one destination is never changed.
+// Frames of other flows may overtake each other inside one batch.
+//
+// # Ownership and the end
+//
+// The endpoint owns Config.Conn from New on and VNIConfig.Device from a
+// successful AddVNI on, and closes them: the device in DelVNI, everything when
+// Run returns or in Close. Run ends with its context (nil), with Close (nil),
+// or with an error when the underlay fails for good or the last device was
+// taken away by somebody else. A device that vanishes while others are left
+// ends its own VNI alone.
+//
+// # Limits
+//
+// Flooding is by head-end replication; multicast groups as in RFC 7348 section
+// 4.2 are not there yet. A group MAC may lead to one VTEP by a static entry.
+// Several peers of one address are told apart when sending only. Inner VLAN
+// tags are carried as they are.
+package vtep
