@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
+	"time"
 
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
@@ -23,6 +24,12 @@ func (l *Lab) Veth(a *Namespace, aName, aCIDR string, b *Namespace, bName, bCIDR
 	})
 	if err != nil {
 		return fmt.Errorf("%s: %w", what, err)
+	}
+	// Both up first: an IPv6 address waits for a carrier.
+	for _, err := range []error{a.SetUp(aName), b.SetUp(bName)} {
+		if err != nil {
+			return err
+		}
 	}
 	for _, end := range []struct {
 		ns         *Namespace
@@ -88,8 +95,37 @@ func (ns *Namespace) AddAddr(dev, cidr string) error {
 		if prefix.Addr().Is6() {
 			addr.Flags = unix.IFA_F_NODAD
 		}
-		return ns.link.AddrAdd(link, addr)
+		if err := ns.link.AddrAdd(link, addr); err != nil {
+			return err
+		}
+		const carrier = unix.IFF_UP | unix.IFF_LOWER_UP
+		if link.Attrs().RawFlags&carrier != carrier {
+			return nil // usable when it has one
+		}
+		return ns.AwaitAddr(prefix.Addr())
 	})
+}
+
+// AwaitAddr waits until the namespace takes what is sent to an address of its
+// own. Linux enters an IPv6 address's route a moment after the address, without
+// duplicate address detection too.
+func (ns *Namespace) AwaitAddr(addr netip.Addr) error {
+	if addr.Is4() {
+		return nil
+	}
+	own := &netlink.Route{Table: unix.RT_TABLE_LOCAL, Dst: ipNet(netip.PrefixFrom(addr, addr.BitLen()))}
+	for deadline := time.Now().Add(2 * time.Second); ; time.Sleep(time.Millisecond) {
+		routes, err := ns.link.RouteListFiltered(unix.AF_INET6, own, netlink.RT_FILTER_TABLE|netlink.RT_FILTER_DST)
+		if err != nil {
+			return fmt.Errorf("netlab: route of %v in %s: %w", addr, ns.name, err)
+		}
+		if len(routes) > 0 {
+			return nil
+		}
+		if time.Now().After(deadline) {
+			return fmt.Errorf("netlab: address %v in %s cannot be used after 2 s", addr, ns.name)
+		}
+	}
 }
 
 // AddRoute sends what goes to the prefix ("default" for everything, of the
