@@ -42,6 +42,7 @@ func kernelTunnel(t *testing.T, label string, w wiring, v6 bool, flags ...string
 		"--vni", "4097", "--peer", tn.b.ip(v6).String(),
 		"--addr", inner4A.String() + "/24", "--addr", inner6A.String() + "/64",
 	}, flags...)...)
+	must(t, tn.a.AwaitAddr(inner6A))
 	return tn
 }
 

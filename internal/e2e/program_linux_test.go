@@ -89,6 +89,10 @@ func (p *program) start() {
 	must(p.t, p.cmd.Start())
 	p.t.Cleanup(func() {
 		if !p.ended {
+			if p.t.Failed() {
+				s, err := control.NewClient(p.control).Status(context.Background())
+				p.t.Logf("its status: %+v %v", s, err)
+			}
 			p.stop()
 		}
 		if p.t.Failed() {

@@ -24,9 +24,12 @@ func TestD23NeverFragments(t *testing.T) {
 		if l.v6 {
 			most -= 20
 		}
-		if !strings.Contains(l.program.stderr.String(), "will not fit") {
-			t.Errorf("no warning that --mtu 1600 is too much: %q", l.program.stderr)
-		}
+		eventually(t, func() error {
+			if !strings.Contains(l.program.stderr.String(), "will not fit") {
+				return fmt.Errorf("no warning that --mtu 1600 is too much: %q", l.program.stderr)
+			}
+			return nil
+		})
 		// Twice: one by one, and in bursts in which long and short alternate.
 		var sizes []int
 		for size := 60; size <= 14+1600; size++ {
@@ -169,10 +172,10 @@ func TestD25OverlayMTU(t *testing.T) {
 		if link.MTU != want || !strings.Contains(p.upLine(), fmt.Sprintf(" mtu %d ", want)) {
 			t.Errorf("%v: MTU %d, want %d: %s", flags, link.MTU, want, p.upLine())
 		}
+		p.stop() // all that it wrote has arrived then
 		if warned := strings.Contains(p.stderr.String(), "WARN"); warned != warn {
 			t.Errorf("%v: warned %v, want %v: %s", flags, warned, warn, p.stderr)
 		}
-		p.stop()
 	}
 	peer4, peer6 := b.ip4.String(), b.ip6.String()
 	check(8950, false, "--peer", peer4)
