@@ -103,7 +103,15 @@ const (
 )
 
 // ErrConfig marks a Config that asks for what there is not.
-var ErrConfig = errors.New("bad choice")
+var ErrConfig = errors.New("bad configuration")
+
+// configError is an ErrConfig that says what is wrong and nothing else.
+type configError string
+
+func (e configError) Error() string { return string(e) }
+func (e configError) Unwrap() error { return ErrConfig }
+
+func badChoice(format string, args ...any) error { return configError(fmt.Sprintf(format, args...)) }
 
 // complete checks the configuration and fills the defaults in.
 func (c *Config) complete() error {
@@ -128,7 +136,7 @@ func (c *Config) complete() error {
 	known := slices.Concat(DefaultSystems, PeerSystems)
 	for _, v := range c.Variants {
 		if v.Name == "" || slices.Contains(known, v.Name) {
-			return fmt.Errorf("%w: variant %q: give it a name of its own", ErrConfig, v.Name)
+			return badChoice("variant %q: give it a name of its own", v.Name)
 		}
 		known = append(known, v.Name)
 	}
@@ -143,10 +151,10 @@ func (c *Config) complete() error {
 	} {
 		for i, s := range choice.chosen {
 			if !slices.Contains(choice.from, s) {
-				return fmt.Errorf("%w: no %s is called %q; there are %s", ErrConfig, choice.what, s, strings.Join(choice.from, ", "))
+				return badChoice("no %s is called %q; there are %s", choice.what, s, strings.Join(choice.from, ", "))
 			}
 			if slices.Contains(choice.chosen[:i], s) {
-				return fmt.Errorf("%w: %s %s is given twice", ErrConfig, choice.what, s)
+				return badChoice("%s %s is given twice", choice.what, s)
 			}
 		}
 	}
@@ -156,16 +164,16 @@ func (c *Config) complete() error {
 		}
 	}
 	if c.Rounds < 1 || c.Rounds > 1000 {
-		return fmt.Errorf("%w: %d rounds: from 1 to 1000", ErrConfig, c.Rounds)
+		return badChoice("%d rounds: from 1 to 1000", c.Rounds)
 	}
 	if c.Window < 50*time.Millisecond || c.Window > 10*time.Minute {
-		return fmt.Errorf("%w: %v for a measurement: from 50ms to 10m", ErrConfig, c.Window)
+		return badChoice("%v for a measurement: from 50ms to 10m", c.Window)
 	}
 	if c.Base == "" && slices.Contains(c.Systems, Kernel) {
 		c.Base = Kernel
 	}
 	if c.Base != "" && !slices.Contains(c.Systems, c.Base) {
-		return fmt.Errorf("%w: ratios to %s want it among the systems", ErrConfig, c.Base)
+		return badChoice("ratios to %s want it among the systems", c.Base)
 	}
 	if c.Progress == nil {
 		c.Progress = func(Step) {}

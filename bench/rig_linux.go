@@ -246,7 +246,7 @@ func (r *runner) reach(ctx context.Context, p *pair) error {
 	for {
 		result, err := r.once(ctx, p.hosts[0], traffic.Job{
 			Role: traffic.Ping, Addr: netip.AddrPortFrom(overlay[1], 0),
-			Interval: 10 * time.Millisecond, Duration: 20 * time.Millisecond,
+			Interval: time.Millisecond, Duration: time.Millisecond,
 		})
 		if ctx.Err() != nil {
 			return context.Cause(ctx)

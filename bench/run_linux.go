@@ -42,7 +42,7 @@ func Run(ctx context.Context, cfg Config) (*report.Report, error) {
 	r.kernelRelease = machine.Kernel
 	r.report = &report.Report{
 		Kind: "net", Version: cfg.Version, Began: began.Truncate(time.Second), Machine: machine,
-		Base: cfg.Base, Rounds: cfg.Rounds, Seconds: cfg.Window.Seconds(), Generator: cfg.Generator,
+		Load: loadAverage(), Base: cfg.Base, Rounds: cfg.Rounds, Seconds: cfg.Window.Seconds(), Generator: cfg.Generator,
 		Skipped: r.skipped(), Samples: []report.Sample{}, Systems: []report.System{},
 	}
 	for _, t := range tests {
@@ -52,7 +52,7 @@ func Run(ctx context.Context, cfg Config) (*report.Report, error) {
 		}
 	}
 	for _, s := range r.systems {
-		r.report.Systems = append(r.report.Systems, report.System{Name: s.name, Title: s.title, LargestPacket: make(map[string]int)})
+		r.report.Systems = append(r.report.Systems, report.System{Name: s.name, Title: s.title, With: s.with, LargestPacket: make(map[string]int)})
 	}
 	r.total = len(cfg.Modes) * len(r.systems) * (1 + cfg.Rounds*len(r.tests))
 	var err error
@@ -77,11 +77,13 @@ func Run(ctx context.Context, cfg Config) (*report.Report, error) {
 func (r *runner) choose() error {
 	all := systems()
 	for _, v := range r.Variants {
-		title := strings.TrimSpace("govxlan " + strings.Join(v.Flags, " "))
+		words := slices.Clone(v.Flags)
+		title := strings.Join(append([]string{"govxlan"}, words...), " ")
 		if v.Program != "" {
-			title = strings.TrimSpace(v.Program + " " + strings.Join(v.Flags, " "))
+			words = append([]string{v.Program}, words...)
+			title = strings.Join(words, " ")
 		}
-		all = append(all, &system{name: v.Name, title: title, start: govxlan(v)})
+		all = append(all, &system{name: v.Name, title: title, with: v.Name + "=" + strings.Join(words, " "), start: govxlan(v)})
 	}
 	for _, s := range all {
 		if r.Peers && len(s.tools) > 0 && s.missing() == "" && !slices.Contains(r.Systems, s.name) {
@@ -91,7 +93,7 @@ func (r *runner) choose() error {
 	for _, name := range r.Systems {
 		i := slices.IndexFunc(all, func(s *system) bool { return s.name == name })
 		if i < 0 {
-			return fmt.Errorf("%w: no system is called %q", ErrConfig, name)
+			return badChoice("no system is called %q", name)
 		}
 		if missing := all[i].missing(); missing != "" {
 			return fmt.Errorf("%s cannot run: %s here; to have it: %s", name, missing, all[i].install)

@@ -14,6 +14,7 @@ import (
 // system is a kind of tunnel.
 type system struct {
 	name, title string
+	with        string // report.System.With
 	// tools must be there; install says how to get them.
 	tools   []string
 	install string

@@ -12,6 +12,9 @@ type Report struct {
 	Took    float64  `json:"took_s"`
 	Command []string `json:"command"`
 	Machine Machine  `json:"machine"`
+	// Load is the load average of the last minute before the run began: how
+	// many threads of other programs wanted a core.
+	Load float64 `json:"load_before"`
 
 	// Base is the system that ratios refer to; empty: none of this run.
 	Base      string  `json:"base"`
@@ -58,6 +61,8 @@ type System struct {
 	Version string `json:"version,omitempty"`
 	// Command runs its endpoint on host A.
 	Command string `json:"command,omitempty"`
+	// With is what --with wants to have it again.
+	With string `json:"with,omitempty"`
 	// OverlayMTU in bytes, and LargestPacket, by mode, of the frames that
 	// crossed the underlay in a check with TCP, Ethernet header included.
 	OverlayMTU    int            `json:"overlay_mtu"`
@@ -146,6 +151,9 @@ func (r *Report) Summarize() {
 		}
 	}
 }
+
+// Busy says whether other programs took a part of the machine that shows.
+func (r *Report) Busy() bool { return r.Load > 0.3*float64(r.Machine.Cores) }
 
 // find returns the summary of one cell, or nil.
 func (r *Report) find(mode, measure, system string) *Summary {

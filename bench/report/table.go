@@ -96,7 +96,13 @@ func (r *Report) writeMode(p *printer, mode string, measures []Measure, systems 
 
 // writeNotes writes what a reader of the figures must know beside them.
 func (r *Report) writeNotes(p *printer) {
-	notes := r.notes()
+	var notes []string
+	for _, mode := range r.Modes {
+		if sizes := r.largest(mode.Name); sizes != "" {
+			notes = append(notes, fmt.Sprintf("Largest frame seen on the underlay, %s mode, bytes: %s.", mode.Name, sizes))
+		}
+	}
+	notes = append(notes, r.troubles()...)
 	if len(notes) > 0 {
 		p.printf("\n")
 	}
@@ -105,19 +111,22 @@ func (r *Report) writeNotes(p *printer) {
 	}
 }
 
-// notes are the largest packets seen, what is missing, and what went wrong.
-func (r *Report) notes() []string {
+// largest lists the longest frames that crossed the underlay in one mode.
+func (r *Report) largest(mode string) string {
+	var sizes []string
+	for _, s := range r.Systems {
+		if n := s.LargestPacket[mode]; n > 0 {
+			sizes = append(sizes, fmt.Sprintf("%s %d", s.Name, n))
+		}
+	}
+	return strings.Join(sizes, ", ")
+}
+
+// troubles are what is missing and what went wrong.
+func (r *Report) troubles() []string {
 	var notes []string
-	for _, mode := range r.Modes {
-		var sizes []string
-		for _, s := range r.Systems {
-			if n := s.LargestPacket[mode.Name]; n > 0 {
-				sizes = append(sizes, fmt.Sprintf("%s %d", s.Name, n))
-			}
-		}
-		if sizes != nil {
-			notes = append(notes, fmt.Sprintf("Largest frame seen on the underlay, %s mode, bytes: %s.", mode.Name, strings.Join(sizes, ", ")))
-		}
+	if r.Busy() {
+		notes = append(notes, fmt.Sprintf("The machine was busy with other things when the run began (load average %s): expect noise.", Number(r.Load)))
 	}
 	for _, s := range r.Skipped {
 		notes = append(notes, fmt.Sprintf("Not here: %s (%s). To have it: %s", s.Name, s.Missing, s.Install))

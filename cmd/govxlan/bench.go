@@ -1,6 +1,13 @@
 package main
 
-import "github.com/spf13/cobra"
+import (
+	"io"
+	"os"
+	"strconv"
+
+	"github.com/spf13/cobra"
+	"golang.org/x/term"
+)
 
 func newBenchCommand() *cobra.Command {
 	cmd := &cobra.Command{
@@ -12,7 +19,20 @@ tunnel, and other tunnels that are installed (bench net).`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
-	cmd.AddCommand(newBenchCodecCommand())
+	cmd.AddCommand(newBenchCodecCommand(), newBenchReportCommand())
 	cmd.AddCommand(benchCommands()...)
 	return cmd
+}
+
+// terminalColumns is the width of a terminal, 0 for anything else.
+func terminalColumns(out io.Writer) int {
+	if n, err := strconv.Atoi(os.Getenv("COLUMNS")); err == nil && n > 0 {
+		return n
+	}
+	if f, ok := out.(*os.File); ok && term.IsTerminal(int(f.Fd())) {
+		if columns, _, err := term.GetSize(int(f.Fd())); err == nil {
+			return columns
+		}
+	}
+	return 0
 }

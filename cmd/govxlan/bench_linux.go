@@ -8,7 +8,6 @@ import (
 	"os"
 	"os/signal"
 	"slices"
-	"strconv"
 	"strings"
 	"syscall"
 	"time"
@@ -18,7 +17,6 @@ import (
 	"github.com/govxlan/govxlan/bench/traffic"
 	"github.com/govxlan/govxlan/internal/netlab"
 	"github.com/spf13/cobra"
-	"golang.org/x/term"
 )
 
 func benchCommands() []*cobra.Command {
@@ -51,6 +49,7 @@ type benchNetFlags struct {
 	seconds               float64
 	generator, base       string
 	json                  bool
+	files                 benchFiles
 }
 
 func newBenchNetCommand() *cobra.Command {
@@ -73,6 +72,7 @@ Tests:
 ` + benchTests(),
 		Example: `  govxlan bench net
   govxlan bench net --peers --rounds 10 --json >figures.json
+  govxlan bench net --markdown docs/benchmarks.md --plot docs/benchmarks.svg
   govxlan bench net --systems kernel,govxlan --modes wire --tests tcp1,tcp4 --seconds 1
   govxlan bench net --with queues2=--queues=2 --with 'old=/tmp/govxlan-old --offload auto'`,
 		Args: cobra.NoArgs,
@@ -89,6 +89,7 @@ Tests:
 	fs.StringVar(&f.generator, "generator", bench.Builtin, "load of the throughput tests: builtin, or iperf3")
 	fs.StringVar(&f.base, "base", "", "the system that ratios refer to (default kernel)")
 	fs.BoolVar(&f.json, "json", false, "write all figures of all rounds as JSON")
+	f.files.flags(cmd)
 	return cmd
 }
 
@@ -130,6 +131,9 @@ func (f *benchNetFlags) run(cmd *cobra.Command) error {
 	}
 	if f.rounds < 1 || f.seconds <= 0 {
 		return usagef("--rounds %d --seconds %v: give numbers above 0", f.rounds, f.seconds)
+	}
+	if err := f.files.check(); err != nil {
+		return err
 	}
 	for _, s := range f.variants {
 		v, err := benchVariant(s)
@@ -174,23 +178,14 @@ func (f *benchNetFlags) run(cmd *cobra.Command) error {
 }
 
 func (f *benchNetFlags) show(r *report.Report, out io.Writer) error {
+	show := func() error { return r.WriteTable(out, terminalColumns(out)) }
 	if f.json {
-		return writeBenchJSON(out, r)
+		show = func() error { return writeBenchJSON(out, r) }
 	}
-	return r.WriteTable(out, terminalColumns(out))
-}
-
-// terminalColumns is the width of a terminal, 0 for anything else.
-func terminalColumns(out io.Writer) int {
-	if n, err := strconv.Atoi(os.Getenv("COLUMNS")); err == nil && n > 0 {
-		return n
+	if err := show(); err != nil || len(r.Samples) == 0 {
+		return err
 	}
-	if f, ok := out.(*os.File); ok && term.IsTerminal(int(f.Fd())) {
-		if columns, _, err := term.GetSize(int(f.Fd())); err == nil {
-			return columns
-		}
-	}
-	return 0
+	return f.files.write(&report.Page{Net: r})
 }
 
 // benchInterruption is why a run ended when a signal ended it.
