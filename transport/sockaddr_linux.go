@@ -55,7 +55,7 @@ func zoneName(index uint32) string {
 func putAddr(raw *rawAddr, addr netip.AddrPort) uint32 {
 	port := (*[2]byte)(unsafe.Pointer(&raw.Port))
 	binary.BigEndian.PutUint16(port[:], addr.Port())
-	if ip := addr.Addr(); ip.Is4() {
+	if ip := addr.Addr().Unmap(); ip.Is4() {
 		raw4 := (*unix.RawSockaddrInet4)(unsafe.Pointer(raw))
 		raw4.Family = unix.AF_INET
 		raw4.Addr = ip.As4()

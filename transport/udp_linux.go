@@ -74,6 +74,9 @@ func ListenUDP(cfg UDPConfig) (Conn, error) {
 		seen := [2]bool{}
 		for _, local := range cfg.Local {
 			local = local.Unmap()
+			if !local.IsValid() {
+				return errors.New("a local address is empty; 0.0.0.0 leaves the choice to routing")
+			}
 			if f := family(local); seen[f] {
 				return fmt.Errorf("two local addresses of one family: %v", cfg.Local)
 			} else {
@@ -89,7 +92,19 @@ func ListenUDP(cfg UDPConfig) (Conn, error) {
 		c.Close()
 		return nil, err
 	}
+	c.levelSenders()
 	return c, nil
+}
+
+// levelSenders gives both families as many places for source ports, so that
+// Limits.Flows holds for both, where one of them found fewer ports free.
+func (c *udpConn) levelSenders() {
+	flows := max(len(c.senders[0]), len(c.senders[1]))
+	for f, set := range c.senders {
+		for i := len(set); i > 0 && i < flows; i++ {
+			c.senders[f] = append(c.senders[f], set[i%len(set)])
+		}
+	}
 }
 
 // family is the index of an address's family in udpConn.senders.
