@@ -34,6 +34,9 @@ type wiring struct {
 	// real makes every packet one that a real wire could carry: no
 	// superframes, no checksums left to be filled in.
 	real bool
+	// gro puts what arrives on a real wire together, as network cards and
+	// their drivers do.
+	gro bool
 }
 
 // newHosts makes a lab of n hosts: 192.168.52.203, .204, ... and fd52::203,
@@ -55,6 +58,10 @@ func newHosts(t *testing.T, label string, n int, w wiring) []*host {
 		if w.real {
 			must(t, a.SetOffloads(aName, false))
 			must(t, b.SetOffloads(bName, false))
+		}
+		if w.gro {
+			must(t, a.SetFeatures(aName, map[string]bool{"rx-gro": true}))
+			must(t, b.SetFeatures(bName, map[string]bool{"rx-gro": true}))
 		}
 	}
 	if n == 2 {

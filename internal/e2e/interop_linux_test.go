@@ -8,6 +8,7 @@ import (
 
 	"github.com/govxlan/govxlan/internal/netlab"
 	"github.com/govxlan/govxlan/vxlan"
+	"github.com/vishvananda/netlink"
 )
 
 // Addresses on the overlay: .100 is behind govxlan, .103 behind its peer.
@@ -49,16 +50,18 @@ func kernelTunnel(t *testing.T, label string, w wiring, v6 bool, flags ...string
 // TestKernel carries traffic of every kind between the program and the kernel's
 // vxlan device. "veth" is the wire between containers and virtual machines of
 // one host: superframes and unfinished checksums cross it. "wire" is what a
-// real network card leaves of that.
+// real network card leaves of that, and "GRO" what the next one makes of it.
 func TestKernel(t *testing.T) {
 	t.Parallel()
 	for _, v6 := range []bool{false, true} {
 		for _, offload := range []string{"auto", "off"} {
-			for _, real := range []bool{false, true} {
-				name := fmt.Sprintf("%s/offload=%s/%s", family(v6), offload, map[bool]string{false: "veth", true: "wire"}[real])
-				t.Run(name, func(t *testing.T) {
+			for _, w := range []struct {
+				name string
+				wiring
+			}{{"veth", wiring{}}, {"wire", wiring{real: true}}, {"wire+GRO", wiring{real: true, gro: true}}} {
+				t.Run(family(v6)+"/offload="+offload+"/"+w.name, func(t *testing.T) {
 					t.Parallel()
-					tn := kernelTunnel(t, "kernel", wiring{real: real}, v6, "--offload", offload)
+					tn := kernelTunnel(t, "kernel", w.wiring, v6, "--offload", offload)
 					t.Run("ping", tn.ping)
 					t.Run("TCP", tn.tcp)
 					t.Run("UDP", tn.udp)
@@ -176,5 +179,84 @@ func (tn *tunnel) tagged(t *testing.T) {
 		if err := carryAll(way[0], way[1], frames); err != nil {
 			t.Error(err)
 		}
+	}
+}
+
+// TestKernelPeerOptions: a kernel peer without outer UDP checksums, as RFC 7348
+// would have it (D18, D19), and one with don't-fragment, TOS and TTL of its own.
+func TestKernelPeerOptions(t *testing.T) {
+	t.Parallel()
+	for name, c := range map[string]netlab.VXLANConfig{
+		"no UDP checksum": {NoUDPChecksum: true},
+		"DF, TOS, TTL":    {DF: netlab.DFSet, TOS: 0x28, TTL: 7},
+		"inherit":         {DF: netlab.DFInherit, TOS: 1, TTL: netlab.TTLInherit},
+		"source ports":    {SourcePortLo: 1024, SourcePortHi: 1025},
+	} {
+		for _, gro := range []bool{false, true} {
+			t.Run(fmt.Sprintf("%s/gro=%v", name, gro), func(t *testing.T) {
+				t.Parallel()
+				hosts := newHosts(t, "peer", 2, wiring{real: gro, gro: gro})
+				a, b := hosts[0], hosts[1]
+				c := c
+				c.VNI = 4097
+				b.kernelVTEP(t, c, false, a)
+				must(t, b.AddAddr("vxlan0", inner4B.String()+"/24"))
+				up(t, a.Namespace, "--vni", "4097", "--peer", b.ip4.String(), "--addr", inner4A.String()+"/24")
+				ping(t, a.Namespace, inner4B, 2, "-M", "do", "-s", "1422")
+				must(t, transfer(b.Namespace, a.Namespace, inner4A, 4<<20))
+				path := openUDP(t, a.Namespace, inner4A, b.Namespace, inner4B)
+				must(t, path.reverse().carry(slices.Repeat([]int{100, 1422}, 100)))
+				must(t, path.reverse().carrySegments(30*1200+9, 1200))
+			})
+		}
+	}
+}
+
+// TestCountersAgree: on a real wire, what the program says that it sent and
+// received is what the kernel's device says that it received and sent.
+func TestCountersAgree(t *testing.T) {
+	t.Parallel()
+	for _, offload := range []string{"auto", "off"} {
+		t.Run("offload="+offload, func(t *testing.T) {
+			t.Parallel()
+			hosts := newHosts(t, "count", 2, wiring{real: true})
+			a, b := hosts[0], hosts[1]
+			a.quiet(t)
+			b.quiet(t)
+			p := up(t, a.Namespace, "--vni", "4097", "--peer", b.ip4.String(), "--addr", inner4A.String()+"/24", "--offload", offload)
+			b.kernelVTEP(t, netlab.VXLANConfig{VNI: 4097}, false, a)
+			// The kernel counts a superframe as one.
+			must(t, b.SetOffloads("vxlan0", false))
+			must(t, b.AddAddr("vxlan0", inner4B.String()+"/24"))
+			must(t, transfer(a.Namespace, b.Namespace, inner4B, 2<<20))
+			must(t, transfer(b.Namespace, a.Namespace, inner4A, 2<<20))
+			path := openUDP(t, a.Namespace, inner4A, b.Namespace, inner4B)
+			for _, way := range []udpPath{path, path.reverse()} {
+				must(t, way.carry(slices.Repeat([]int{64, 64, 1422}, 50)))
+				must(t, way.carrySegments(20*1000+1, 1000))
+			}
+			eventually(t, func() error {
+				var s *netlink.LinkStatistics
+				must(t, b.Do(func() error {
+					link, err := netlink.LinkByName("vxlan0")
+					if err == nil {
+						s = link.Attrs().Statistics
+					}
+					return err
+				}))
+				c := p.counters()
+				// The kernel's bytes are without Ethernet headers.
+				tx, rx := c.TxBytes-vxlan.EthernetLen*c.TxFrames, c.RxBytes-vxlan.EthernetLen*c.RxFrames
+				if c.TxFrames != s.RxPackets || tx != s.RxBytes || c.RxFrames != s.TxPackets || rx != s.TxBytes {
+					return fmt.Errorf("govxlan: %+v\nkernel: %+v", c, *s)
+				}
+				return nil
+			})
+			peer := p.status().VNIs[0].Peers[0]
+			c := p.counters()
+			if peer.TxFrames != c.TxFrames || peer.TxBytes != c.TxBytes || peer.RxFrames != c.RxFrames || peer.RxBytes != c.RxBytes {
+				t.Errorf("the only peer %+v, all %+v", peer, c)
+			}
+		})
 	}
 }

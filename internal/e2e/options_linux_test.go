@@ -1,6 +1,7 @@
 package e2e
 
 import (
+	"encoding/json"
 	"fmt"
 	"net/netip"
 	"os"
@@ -279,5 +280,33 @@ func TestUnderlayDevice(t *testing.T) {
 	p := up(t, a.Namespace, "--vni", "4097", "--dev", underlayDevice)
 	if want := " local 192.168.52.203:4789 peers none mtu 1350 "; !strings.Contains(p.upLine(), want) {
 		t.Errorf("it printed %q, want %q", p.upLine(), want)
+	}
+}
+
+// TestLog: the log goes to standard error, in the form and from the level on
+// that were asked for.
+func TestLog(t *testing.T) {
+	t.Parallel()
+	hosts := newHosts(t, "log", 2, wiring{})
+	lines := func(flags ...string) []string {
+		p := up(t, hosts[0].Namespace, append([]string{"--vni", "4097", "--peer", hosts[1].ip4.String(), "--mtu", "1460"}, flags...)...)
+		p.stop()
+		return strings.Split(strings.TrimSuffix(p.stderr.String(), "\n"), "\n")
+	}
+	all := lines("--log-format", "json")
+	if len(all) < 3 {
+		t.Errorf("the log: %q", all)
+	}
+	for _, line := range all {
+		var entry struct{ Level, Msg string }
+		if err := json.Unmarshal([]byte(line), &entry); err != nil || entry.Level == "" || entry.Msg == "" {
+			t.Errorf("%q is no JSON of a log entry: %v", line, err)
+		}
+	}
+	if l := lines("--log-level", "warn"); len(l) != 1 || !strings.Contains(l[0], "WARN") {
+		t.Errorf("from warn on: %q", l)
+	}
+	if l := lines("--log-level", "error"); len(l) != 1 || l[0] != "" {
+		t.Errorf("from error on: %q", l)
 	}
 }

@@ -167,7 +167,8 @@ func TestRefusedPortHeld(t *testing.T) {
 	})
 	t.Run("by another endpoint", func(t *testing.T) {
 		p := up(t, a.Namespace, "--vni", "1", "--peer", hosts[1].ip4.String())
-		held(t, fmt.Sprintf("process %d (govxlan)", p.cmd.Process.Pid))
+		name := filepath.Base(govxlan)
+		held(t, fmt.Sprintf("process %d (%s)", p.cmd.Process.Pid, name[:min(len(name), 15)]))
 	})
 	t.Run("by nobody any more", func(t *testing.T) {
 		up(t, a.Namespace, peer...).stop()
