@@ -83,6 +83,31 @@ func BenchmarkLookup(b *testing.B) {
 	}
 }
 
+// The floor under BenchmarkLookup: one load from a random slot of as much
+// memory, with nothing to compute but where. What is above it, is ours.
+func BenchmarkMemory(b *testing.B) {
+	for _, n := range benchSizes {
+		b.Run(fmt.Sprintf("entries=%d", n), func(b *testing.B) {
+			slots := make([]slot, slotsFor(n))
+			for i := range slots {
+				slots[i].key.Store(uint64(i))
+			}
+			where := make([]uint32, n)
+			for i := range where {
+				where[i] = rand.Uint32N(uint32(len(slots)))
+			}
+			i, sum := 0, uint64(0)
+			for b.Loop() {
+				sum += slots[where[i]].key.Load()
+				if i++; i == n {
+					i = 0
+				}
+			}
+			runtime.KeepAlive(sum)
+		})
+	}
+}
+
 // Dependent look-ups: which MAC comes next is only known from the last result,
 // so that each waits for the memory in full: the latency of one look-up alone.
 // The MACs of a chain are computed, not read from a list, and so are not a
