@@ -1,0 +1,78 @@
+// Package transport carries UDP datagrams between VTEPs, many with one call.
+// It knows nothing of what is in them: for a VTEP it is a VXLAN header and a
+// frame each. Two things fulfil its interface [Conn] so far: ListenUDP, sockets
+// of the Linux kernel, and [Network], an underlay in memory for tests.
+//
+// # Trains
+//
+// The unit is the [Train]: datagrams to or from one address, one behind the
+// other in one buffer, all of one length but the last, which may be shorter.
+//
+//	Buf     0         Stride    2*Stride          len(Buf)
+//	        |datagram |datagram |datagram |  ...  |
+//	Len()                 (len(Buf)+Stride-1) / Stride datagrams
+//
+// That is the shape in which the kernel takes datagrams (UDP_SEGMENT) and hands
+// them over (UDP_GRO) at nearly the price of one: over loopback, a train of 128
+// small ones costs a fiftieth of what they cost one by one (BenchmarkLoopback).
+// A train has at most [MaxBytes] bytes and [MaxSegments] datagrams; what the
+// kernel at hand takes as one is found out, and longer trains are sent in
+// pieces.
+//
+//	c, err := transport.ListenUDP(transport.UDPConfig{Local: []netip.Addr{local}})
+//	...
+//	defer c.Close()
+//	s := c.NewSender()
+//	n, err := s.Send([]transport.Train{{Buf: b, Stride: 1472, Addr: peer, Hash: flow}})
+//
+// # Buffers
+//
+// Send has done with the bytes when it returns. What Recv returns belongs to
+// the receiver, may be written to, and is valid until the next Recv. Neither
+// allocates.
+//
+// # Goroutines
+//
+// A [Sender] and a [Receiver] serve one goroutine each; a Conn gives out as
+// many senders as are asked for, and all its receivers have to be served. Close
+// may be called by anybody at any time: every Recv and Send that waits, and
+// every later one, returns net.ErrClosed.
+//
+// # Source ports
+//
+// The UDP source port of a VXLAN packet stands for the inner flow, so that the
+// underlay can spread flows over its paths (RFC 7348 section 5). ListenUDP
+// opens 16 sockets, spread at random over the range, beside those that receive,
+// and Train.Hash chooses among them: trains with the same Hash*Flows>>32 leave
+// from one port and stay in order. Flows is in [Limits]. Datagrams that others
+// send to those ports are dropped by the kernel.
+//
+// # Errors
+//
+// Send stops at the first train that cannot be sent, says how many were, and
+// the rest may be tried again behind it. On Linux the error is a bare
+// syscall.Errno, so that it costs nothing: EMSGSIZE for datagrams longer than
+// the underlay device's MTU allows (less 28 bytes on IPv4, 48 on IPv6),
+// ENETUNREACH or EHOSTUNREACH without a way, ENETUNREACH or EINVAL when the
+// local address was taken away, ENOBUFS when a queue is full. All of them may
+// pass: the sockets stay usable.
+//
+// # Fragments and path MTU
+//
+// Nothing that is sent is ever fragmented by this host, with and without
+// UDPConfig.DontFragment (RFC 7348 section 4.3), and the path-MTU cache of the
+// kernel, which ICMP messages fill, has no influence. Fragments made on the
+// way are put together by the receiving kernel.
+//
+// # Checksums
+//
+// The outer UDP checksum is always sent, which UDP_SEGMENT requires; a wrong
+// one is dropped by the receiving kernel, and zero is accepted on IPv4 alone.
+//
+// # Limits
+//
+// ListenUDP is for Linux. A Conn has at most one address of each family.
+// Unspecified local addresses (0.0.0.0, ::) let routing choose the source
+// address for each packet, which peers learn: give the VTEP's own where there
+// are several.
+package transport
