@@ -11,9 +11,9 @@ import (
 // Config says what to measure. The zero value of each optional field is its
 // default.
 type Config struct {
-	// Program runs govxlan itself: the command line before "up" and "bench
-	// traffic". The program is started many times.
-	Program []string
+	// Program is the file of govxlan, started many times under that name: for
+	// "up" and for "bench traffic". Default: the file of this process.
+	Program string
 	// Version is what the report calls it. Optional.
 	Version string
 	// Systems by name, in the order of the table. Default: DefaultSystems.
@@ -115,6 +115,9 @@ func badChoice(format string, args ...any) error { return configError(fmt.Sprint
 
 // complete checks the configuration and fills the defaults in.
 func (c *Config) complete() error {
+	if c.Program == "" {
+		c.Program = "/proc/self/exe"
+	}
 	if len(c.Systems) == 0 {
 		c.Systems = slices.Clone(DefaultSystems)
 	}

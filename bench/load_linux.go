@@ -27,8 +27,8 @@ func (r *runner) employ(ctx context.Context, h *host, job traffic.Job) (*worker,
 	if err != nil {
 		return nil, err
 	}
-	args := append(r.Program[1:len(r.Program):len(r.Program)], "bench", "traffic", string(text))
-	w := &worker{cmd: h.Command(ctx, r.Program[0], args...)}
+	w := &worker{cmd: h.Command(ctx, r.Program, "bench", "traffic", string(text))}
+	w.cmd.Args[0] = programName
 	w.cmd.Env = traffic.Environment()
 	if w.stdin, err = w.cmd.StdinPipe(); err != nil {
 		return nil, err

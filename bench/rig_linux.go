@@ -104,6 +104,11 @@ func (p *pair) run(ctx context.Context, h *host, name string, args ...string) (*
 	// Not bound to the context: when that ends, the lab ends the process, and
 	// waits for it.
 	cmd := h.Command(context.WithoutCancel(ctx), name, args...)
+	what := filepath.Base(name)
+	if p.system.own {
+		what = programName
+		cmd.Args[0] = programName
+	}
 	path := filepath.Join(h.LabDir(), fmt.Sprintf("%s-%s-%s-%d.log", p.mode, p.system.name, h.letter, len(h.processes)))
 	log, err := os.OpenFile(path, os.O_CREATE|os.O_WRONLY|os.O_APPEND, 0o600)
 	if err != nil {
@@ -115,8 +120,11 @@ func (p *pair) run(ctx context.Context, h *host, name string, args ...string) (*
 		return nil, err
 	}
 	h.processes = append(h.processes, cmd)
-	return &process{Cmd: cmd, what: filepath.Base(name), log: path}, nil
+	return &process{Cmd: cmd, what: what, log: path}, nil
 }
+
+// programName is what our own processes are called, whatever their file.
+const programName = "govxlan"
 
 // process is a tunnel's process.
 type process struct {
@@ -232,7 +240,7 @@ func (p *pair) alive() error {
 		for _, c := range h.processes {
 			select {
 			case <-c.Exited():
-				return fmt.Errorf("%s on host %s has ended", filepath.Base(c.Path), h.letter)
+				return fmt.Errorf("%s on host %s has ended", filepath.Base(c.Args[0]), h.letter)
 			default:
 			}
 		}

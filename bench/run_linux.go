@@ -83,7 +83,7 @@ func (r *runner) choose() error {
 			words = append([]string{v.Program}, words...)
 			title = strings.Join(words, " ")
 		}
-		all = append(all, &system{name: v.Name, title: title, with: v.Name + "=" + strings.Join(words, " "), start: govxlan(v)})
+		all = append(all, &system{name: v.Name, title: title, with: v.Name + "=" + strings.Join(words, " "), own: true, start: govxlan(v)})
 	}
 	for _, s := range all {
 		if r.Peers && len(s.tools) > 0 && s.missing() == "" && !slices.Contains(r.Systems, s.name) {

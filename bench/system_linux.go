@@ -22,6 +22,8 @@ type system struct {
 	// overlay addresses before long. It may lower p.mtu, and describes itself in
 	// p.version and p.command.
 	start func(ctx context.Context, r *runner, p *pair) error
+	// own processes are govxlan's.
+	own bool
 	// bare leaves the underlay devices without an address.
 	bare bool
 }
@@ -71,8 +73,8 @@ func systems() []*system {
 	return []*system{
 		{name: Veth, title: "the veth pair itself, no tunnel", start: startVeth},
 		{name: Kernel, title: "the kernel's vxlan device", start: startKernel},
-		{name: Govxlan, title: "govxlan", start: govxlan(Variant{})},
-		{name: GovxlanPlain, title: "govxlan --offload off", start: govxlan(Variant{Flags: []string{"--offload", "off"}})},
+		{name: Govxlan, title: "govxlan", own: true, start: govxlan(Variant{})},
+		{name: GovxlanPlain, title: "govxlan --offload off", own: true, start: govxlan(Variant{Flags: []string{"--offload", "off"}})},
 		{
 			name: WireGuardGo, title: "wireguard-go: IP, encrypted", start: startWireGuard,
 			tools: []string{"wireguard"}, install: "go install golang.zx2c4.com/wireguard@latest",
@@ -133,7 +135,7 @@ func govxlan(v Variant) func(context.Context, *runner, *pair) error {
 		program := r.Program
 		p.version = r.Version
 		if v.Program != "" {
-			program, p.version = []string{v.Program}, ""
+			program, p.version = v.Program, toolVersion(ctx, v.Program, "version")
 		}
 		for _, h := range p.hosts {
 			args := []string{
@@ -142,10 +144,9 @@ func govxlan(v Variant) func(context.Context, *runner, *pair) error {
 			}
 			args = append(args, v.Flags...)
 			if h.index == 0 {
-				p.command = "govxlan " + strings.Join(args, " ")
+				p.command = programName + " " + strings.Join(args, " ")
 			}
-			args = append(program[1:len(program):len(program)], args...)
-			up, err := p.run(ctx, h, program[0], args...)
+			up, err := p.run(ctx, h, program, args...)
 			if err != nil {
 				return err
 			}

@@ -3,6 +3,7 @@ package report
 import (
 	"io"
 	"slices"
+	"strings"
 	"time"
 )
 
@@ -67,8 +68,9 @@ func (c *Codec) WriteTable(w io.Writer) error {
 		if r.Rate > 0 {
 			rate = Number(r.Rate)
 		}
-		p.printf("%s%s%s%s%s\n", pad("  "+r.Name, 34), padLeft(Number(r.Median), 10),
-			padLeft(Number(r.Min)+"-"+Number(r.Max), 16), padLeft(Number(r.Allocations), 11), padLeft(rate, 8))
+		line := pad("  "+r.Name, 34) + padLeft(Number(r.Median), 10) +
+			padLeft(Number(r.Min)+"-"+Number(r.Max), 16) + padLeft(Number(r.Allocations), 11) + padLeft(rate, 8)
+		p.printf("%s\n", strings.TrimRight(line, " "))
 	}
 	return p.err
 }

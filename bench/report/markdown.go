@@ -48,7 +48,7 @@ func (r *Report) markdown(p *printer, picture string) {
 	p.printf("Each system joins two network namespaces over a veth pair with an MTU of 1500 and runs there for the whole time. "+
 		"Every test goes round all systems before the next one begins, %d times. "+
 		"A cell is the median, with the least and the most of the rounds, and the ratio to %s: the median of the ratios of each round. "+
-		"One measurement lasts %s s. Load: %s.\n\n", r.Rounds, orNone(r.Base), Number(r.Seconds), r.generatorTitle())
+		"One measurement lasts %s s. Load: %s.\n\n", r.Rounds, orNone(r.Base), strconv.FormatFloat(r.Seconds, 'f', -1, 64), r.generatorTitle())
 	if picture != "" {
 		p.printf("![Medians as bars, one diagram for each kind of figure and mode](%s)\n\n", picture)
 	}

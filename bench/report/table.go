@@ -3,6 +3,7 @@ package report
 import (
 	"fmt"
 	"io"
+	"strconv"
 	"strings"
 )
 
@@ -13,7 +14,7 @@ func (r *Report) WriteTable(w io.Writer, columns int) error {
 	p := &printer{w: w}
 	p.printf("%s\n", r.Machine.Line())
 	p.printf("govxlan %s, %s, %d rounds of %s s, generator: %s\n",
-		r.Version, r.Began.Format("2006-01-02 15:04 MST"), r.Rounds, Number(r.Seconds), r.Generator)
+		r.Version, r.Began.Format("2006-01-02 15:04 MST"), r.Rounds, strconv.FormatFloat(r.Seconds, 'f', -1, 64), r.Generator)
 	p.printf("Each cell: median and ratio to %s (median of the rounds' ratios); below: min-max.\n", orNone(r.Base))
 	if r.Partial {
 		p.printf("The run was interrupted: these are the figures until then.\n")
@@ -77,7 +78,7 @@ func (r *Report) writeMode(p *printer, mode string, measures []Measure, systems 
 					ratio = times(*c.Ratio)
 				}
 				top = Number(c.Median) + " " + padLeft(ratio, 6)
-				if c.Rounds > 1 {
+				if c.Min != c.Max {
 					bottom = Number(c.Min) + "-" + Number(c.Max)
 					spread = true
 				}

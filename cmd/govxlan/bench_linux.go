@@ -38,9 +38,6 @@ func newBenchTrafficCommand() *cobra.Command {
 	}
 }
 
-// benchProgram runs this program again. Tests replace it.
-var benchProgram = []string{"/proc/self/exe"}
-
 type benchNetFlags struct {
 	systems, modes, tests []string
 	peers                 bool
@@ -125,7 +122,7 @@ func benchVariant(s string) (bench.Variant, error) {
 
 func (f *benchNetFlags) run(cmd *cobra.Command) error {
 	cfg := bench.Config{
-		Program: benchProgram, Version: version, Systems: f.systems, Peers: f.peers, Modes: f.modes, Tests: f.tests,
+		Version: version, Systems: f.systems, Peers: f.peers, Modes: f.modes, Tests: f.tests,
 		Rounds: f.rounds, Generator: f.generator, Base: f.base,
 		Window: time.Duration(f.seconds * float64(time.Second)),
 	}
