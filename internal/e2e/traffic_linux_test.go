@@ -19,16 +19,14 @@ import (
 )
 
 // ping runs the real ping(8) inside ns until it was answered count times. It
-// may send more: an answer that is late on a busy machine is not lost.
+// may send more: an answer that is late on a busy machine is not lost. ping
+// fails when there are fewer within 10 s.
 func ping(t *testing.T, ns *netlab.Namespace, to netip.Addr, count int, more ...string) {
 	t.Helper()
 	args := append([]string{"-n", "-q", "-i", "0.02", "-w", "10", "-c", fmt.Sprint(count)}, more...)
 	out, err := ns.Command(t.Context(), "ping", append(args, to.String())...).CombinedOutput()
 	if err != nil {
 		t.Fatalf("ping %v %v: %v\n%s", more, to, err, out)
-	}
-	if want := fmt.Sprintf("%d received", count); !bytes.Contains(out, []byte(want)) {
-		t.Fatalf("ping %v %v: no %q in\n%s", more, to, want, out)
 	}
 }
 
