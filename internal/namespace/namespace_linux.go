@@ -10,6 +10,7 @@ import (
 	"strings"
 
 	"github.com/vishvananda/netns"
+	"golang.org/x/sys/unix"
 )
 
 // ErrNotFound: there is no network namespace of that name or path.
@@ -37,26 +38,41 @@ func Do(name string, f func() error) error {
 
 	// A goroutine of its own: should the thread not find its way back, it
 	// ends with the goroutine, still locked, and nobody gets a stray one.
-	result := make(chan error)
+	result := make(chan error, 1)
 	go func() {
-		runtime.LockOSThread()
-		home, err := netns.Get()
-		if err != nil {
-			runtime.UnlockOSThread()
-			result <- fmt.Errorf("network namespace of this thread: %w", err)
-			return
-		}
-		defer home.Close()
-		if err := netns.Set(target); err != nil {
-			runtime.UnlockOSThread()
-			result <- fmt.Errorf("enter network namespace %s: %w (wants CAP_SYS_ADMIN)", name, err)
-			return
-		}
-		err = f()
-		if netns.Set(home) == nil {
-			runtime.UnlockOSThread()
-		}
-		result <- err
+		err := errExit
+		defer func() { result <- err }()
+		err = within(target, name, f)
 	}()
 	return <-result
+}
+
+// errExit is the result when f ended its goroutine.
+var errExit = errors.New("the function inside the network namespace did not return")
+
+// within calls f inside target. The goroutine keeps its thread to itself unless
+// that is certainly back where it came from.
+func within(target netns.NsHandle, name string, f func() error) error {
+	runtime.LockOSThread()
+	home, err := netns.Get()
+	if err != nil {
+		runtime.UnlockOSThread()
+		return fmt.Errorf("network namespace of this thread: %w", err)
+	}
+	defer home.Close()
+	if err := netns.Set(target); err != nil {
+		runtime.UnlockOSThread()
+		switch {
+		case errors.Is(err, unix.EPERM):
+			return fmt.Errorf("enter network namespace %s: %w (run as root, or with CAP_SYS_ADMIN)", name, err)
+		case errors.Is(err, unix.EINVAL):
+			return fmt.Errorf("enter network namespace %s: %w: it is none", name, err)
+		}
+		return fmt.Errorf("enter network namespace %s: %w", name, err)
+	}
+	err = f()
+	if netns.Set(home) == nil {
+		runtime.UnlockOSThread()
+	}
+	return err
 }
