@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net"
 	"os"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"syscall"
@@ -48,8 +49,8 @@ var _ Device = (*linuxDevice)(nil)
 // nothing is left behind. Errors are wrapped with the name of the device; see
 // the package's Err variables.
 func Open(cfg Config) (Device, error) {
-	if cfg.Name == "" || len(cfg.Name) >= unix.IFNAMSIZ {
-		return nil, fmt.Errorf("tap %q: a device name has 1 to %d bytes", cfg.Name, unix.IFNAMSIZ-1)
+	if !validName(cfg.Name) {
+		return nil, fmt.Errorf("tap %q: a device name has 1 to %d bytes, none of them a space, '/', ':' or '%%', and is not '.' or '..'", cfg.Name, unix.IFNAMSIZ-1)
 	}
 	if cfg.Queues < 1 {
 		cfg.Queues = 1
@@ -64,6 +65,12 @@ func Open(cfg Config) (Device, error) {
 		return nil, fmt.Errorf("tap %s: %w", cfg.Name, err)
 	}
 	return d, nil
+}
+
+// validName says whether the kernel takes a device of that name (dev_valid_name
+// in net/core/dev.c). With a % in it, it would choose a name of its own.
+func validName(name string) bool {
+	return name != "" && len(name) < unix.IFNAMSIZ && name != "." && name != ".." && !strings.ContainsAny(name, "/:% \t\n\v\f\r\x00")
 }
 
 // open does the work of Open inside the right namespace.
