@@ -128,3 +128,33 @@ func (s socket) call(trap uintptr, b []byte) (int, error) {
 		}
 	}
 }
+
+// readable waits until there is something to read, or the time is over.
+func (s socket) readable(timeout time.Duration) (bool, error) {
+	for {
+		fds := [1]unix.PollFd{{Fd: int32(s), Events: unix.POLLIN}}
+		ts := unix.NsecToTimespec(int64(timeout))
+		n, _, errno := unix.RawSyscall6(unix.SYS_PPOLL, uintptr(unsafe.Pointer(&fds)), 1, uintptr(unsafe.Pointer(&ts)), 0, 0, 0)
+		switch errno {
+		case 0:
+			return n > 0, nil
+		case unix.EINTR:
+		default:
+			return false, errno
+		}
+	}
+}
+
+// recv reads one datagram and does not wait for it.
+func (s socket) recv(b []byte) (int, error) {
+	for {
+		n, _, errno := unix.RawSyscall6(unix.SYS_RECVFROM, uintptr(s), uintptr(unsafe.Pointer(unsafe.SliceData(b))), uintptr(len(b)), unix.MSG_DONTWAIT, 0, 0)
+		switch errno {
+		case 0:
+			return int(n), nil
+		case unix.EINTR:
+		default:
+			return 0, errno
+		}
+	}
+}
