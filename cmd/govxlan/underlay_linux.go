@@ -8,6 +8,7 @@ import (
 	"net/netip"
 	"slices"
 
+	"github.com/govxlan/govxlan/transport"
 	"github.com/govxlan/govxlan/vxlan"
 	"github.com/vishvananda/netlink"
 )
@@ -182,8 +183,8 @@ func (u *underlay) fit(mtu int, to netip.Addr, device string) {
 	if to.Is6() {
 		overhead = vxlan.OverheadIPv6
 	}
-	// A loopback's 65,536 is more than an Ethernet device can be set to.
-	fits := min(mtu-overhead, 65521)
+	// A loopback's 65,536 is more than one datagram holds.
+	fits := min(mtu-overhead, transport.MaxBytes-vxlan.HeaderLen-vxlan.EthernetLen)
 	if u.overlayMTU == 0 || fits < u.overlayMTU {
 		u.overlayMTU, u.device = fits, device
 	}
