@@ -1,8 +1,13 @@
 package e2e
 
 import (
+	"fmt"
 	"math/rand/v2"
 	"net/netip"
+	"os"
+	"slices"
+	"strconv"
+	"strings"
 	"testing"
 	"time"
 
@@ -10,8 +15,9 @@ import (
 	"github.com/govxlan/govxlan/internal/netlab/netlabtest"
 )
 
-// faults are probabilities for each packet on a wire.
-type faults struct{ lose, duplicate, delay, corrupt float64 }
+// faults are probabilities for each packet on a wire. mark is that of a mark of
+// congestion, for packets that may carry one.
+type faults struct{ lose, duplicate, delay, corrupt, mark float64 }
 
 // badWire joins two hosts by a wire that mistreats packets: a namespace in the
 // middle in which the test passes them on by hand.
@@ -67,6 +73,9 @@ func passOn(from, to *packetPort, f faults, random *rand.Rand, stop <-chan struc
 			bit := 14*8 + random.IntN((len(packet)-14)*8)
 			packet[bit/8] ^= 1 << (bit % 8)
 		}
+		if chance(f.mark) {
+			markCongestion(packet)
+		}
 		if late == nil && chance(f.delay) {
 			late = append([]byte(nil), packet...)
 			continue
@@ -111,4 +120,71 @@ func TestBadWire(t *testing.T) {
 			}
 		}
 	}
+}
+
+// markCongestion does to an IPv4 packet what a router does that is about to lose
+// packets (RFC 3168).
+func markCongestion(packet []byte) {
+	if packet[12] != 0x08 || packet[13] != 0 || packet[15]&3 == 0 {
+		return
+	}
+	packet[15] |= 3
+	packet[24], packet[25] = 0, 0
+	var sum uint32
+	for i := 14; i < 34; i += 2 {
+		sum += uint32(packet[i])<<8 | uint32(packet[i+1])
+	}
+	for sum > 0xFFFF {
+		sum = sum>>16 + sum&0xFFFF
+	}
+	packet[24], packet[25] = ^byte(sum>>8), ^byte(sum)
+}
+
+// TestCongestionHeard: marks that routers of the underlay set reach the inner
+// TCP, which answers by slowing down, and lose nothing.
+func TestCongestionHeard(t *testing.T) {
+	t.Parallel()
+	for _, offload := range []string{"auto", "off"} {
+		t.Run("offload="+offload, func(t *testing.T) {
+			t.Parallel()
+			a, b := badWire(t, "mark", faults{mark: 0.05})
+			for _, h := range []*host{a, b} {
+				must(t, h.Sysctl("net.ipv4.tcp_ecn", "1"))
+			}
+			p := up(t, a.Namespace, "--vni", "4097", "--peer", b.ip4.String(), "--addr", inner4A.String()+"/24", "--offload", offload)
+			b.kernelVTEP(t, netlab.VXLANConfig{VNI: 4097}, false, a)
+			must(t, b.AddAddr("vxlan0", inner4B.String()+"/24"))
+			must(t, transfer(a.Namespace, b.Namespace, inner4B, 1<<20))
+			must(t, transfer(b.Namespace, a.Namespace, inner4A, 1<<20))
+			for _, h := range []*host{a, b} {
+				if n := netstat(t, h.Namespace, "InCEPkts"); n < 10 {
+					t.Errorf("%s: %d packets with a mark of congestion arrived, want more", h.Label(), n)
+				}
+			}
+			if c := p.counters(); c.RxDropECN > 0 {
+				t.Errorf("counters: %+v", c)
+			}
+		})
+	}
+}
+
+// netstat reads one counter of the namespace's IP stack.
+func netstat(t *testing.T, ns *netlab.Namespace, name string) (n int) {
+	t.Helper()
+	must(t, ns.Do(func() error {
+		text, err := os.ReadFile("/proc/thread-self/net/netstat")
+		if err != nil {
+			return err
+		}
+		lines := strings.Split(string(text), "\n")
+		for i := 0; i+1 < len(lines); i += 2 {
+			names, values := strings.Fields(lines[i]), strings.Fields(lines[i+1])
+			if at := slices.Index(names, name); at >= 0 {
+				n, err = strconv.Atoi(values[at])
+				return err
+			}
+		}
+		return fmt.Errorf("no counter %s", name)
+	}))
+	return n
 }

@@ -8,6 +8,8 @@ import (
 
 	"github.com/govxlan/govxlan/internal/netlab"
 	"github.com/govxlan/govxlan/internal/netlab/netlabtest"
+	"github.com/vishvananda/netlink"
+	"golang.org/x/sys/unix"
 )
 
 // containerHost is a host as Docker lays it out: a container whose eth0 is
@@ -126,5 +128,85 @@ func TestContainersOfOneHost(t *testing.T) {
 		must(t, far.AddAddr("eth0", inner4B.String()+"/24"))
 		ping(t, sandbox, inner4B, 2)
 		must(t, transfer(sandbox, far, inner4B, 1<<20))
+	}
+}
+
+// TestDeviceMovedToContainer: a TAP that was moved into a container's namespace
+// and renamed there, as container engines do, works on; its end is the
+// program's, wherever it is.
+func TestDeviceMovedToContainer(t *testing.T) {
+	t.Parallel()
+	for _, offload := range []string{"auto", "off"} {
+		t.Run("offload="+offload, func(t *testing.T) {
+			t.Parallel()
+			hosts := newHosts(t, "moved", 2, wiring{})
+			a, b := hosts[0], hosts[1]
+			container := netlabtest.Namespace(t, a.lab, "container")
+			b.kernelVTEP(t, netlab.VXLANConfig{VNI: 4097}, false, a)
+			must(t, b.AddAddr("vxlan0", inner4B.String()+"/24"))
+			p := up(t, a.Namespace, "--vni", "4097", "--peer", b.ip4.String(), "--offload", offload)
+
+			var inode int
+			must(t, container.Do(func() (err error) {
+				inode, err = unix.Open("/proc/thread-self/ns/net", unix.O_RDONLY|unix.O_CLOEXEC, 0)
+				return err
+			}))
+			defer unix.Close(inode)
+			must(t, a.Do(func() error {
+				link, err := netlink.LinkByName(p.device())
+				return firstError(err, netlink.LinkSetDown(link), netlink.LinkSetNsFd(link, inode))
+			}))
+			must(t, container.Do(func() error {
+				link, err := netlink.LinkByName(p.device())
+				return firstError(err, netlink.LinkSetName(link, "eth0"))
+			}))
+			must(t, container.SetUp("eth0"))
+			must(t, container.AddAddr("eth0", inner4A.String()+"/24"))
+			ping(t, container, inner4B, 2)
+			must(t, transfer(container, b.Namespace, inner4B, 2<<20))
+			must(t, transfer(b.Namespace, container, inner4A, 2<<20))
+			p.stop()
+			if link, err := container.Link("eth0"); err == nil {
+				t.Errorf("the TAP is left in the container: %+v", link)
+			}
+		})
+	}
+}
+
+// TestOneHostOverLoopback: two containers of one host are joined by two
+// endpoints that meet on its loopback.
+func TestOneHostOverLoopback(t *testing.T) {
+	t.Parallel()
+	for _, offload := range []string{"auto", "off"} {
+		for _, c := range []struct {
+			a, b string
+			mtu  int
+		}{
+			{"127.0.0.2", "127.0.0.3", 65485}, // the longest datagram over IPv4 has 65,507 bytes
+			{"fd00::2", "fd00::3", 65466},
+		} {
+			t.Run(c.a+"/offload="+offload, func(t *testing.T) {
+				t.Parallel()
+				h := newHosts(t, "loop", 2, wiring{})[0]
+				one, two := netlabtest.Namespace(t, h.lab, "one"), netlabtest.Namespace(t, h.lab, "two")
+				if strings.Contains(c.a, ":") {
+					must(t, h.AddAddr("lo", c.a+"/128"))
+					must(t, h.AddAddr("lo", c.b+"/128"))
+				}
+				flags := []string{"--vni", "4097", "--name", "eth0", "--offload", offload}
+				p := up(t, h.Namespace, append(flags, "--local", c.a, "--peer", c.b, "--netns", one.Path(), "--addr", "10.0.1.100/24")...)
+				up(t, h.Namespace, append(flags, "--local", c.b, "--peer", c.a, "--netns", two.Path(), "--addr", "10.0.1.103/24")...)
+				if mtu := p.status().VNIs[0].MTU; mtu != c.mtu {
+					t.Errorf("MTU %d, want %d", mtu, c.mtu)
+				}
+				ping(t, one, inner4B, 2)
+				ping(t, one, inner4B, 2, "-M", "do", "-s", fmt.Sprint(c.mtu-28))
+				must(t, transfer(one, two, inner4B, 8<<20))
+				must(t, transfer(two, one, inner4A, 8<<20))
+				path := openUDP(t, one, inner4A, two, inner4B)
+				must(t, path.carry([]int{4, 1000, c.mtu - 28}))
+				must(t, path.carrySegments(30*1000, 1000))
+			})
+		}
 	}
 }

@@ -10,4 +10,6 @@
 //	go test ./internal/e2e
 //	GOVXLAN_BINARY=$PWD/govxlan go test ./internal/e2e   # this one, not a fresh build
 //	GOCOVERDIR=/tmp/cover go test ./internal/e2e         # what of the program they reach
+//
+// (/tmp/cover must be there, and everybody be allowed to write to it.)
 package e2e

@@ -204,3 +204,52 @@ func TestD13Garbage(t *testing.T) {
 		l.program.awaitCounters("oversize frames counted", func(c vtep.Counters) bool { return c.RxDropOversize >= 20 })
 	})
 }
+
+// TestBadSources: frames whose source cannot be a station, or is the endpoint's
+// own device, are dropped, counted and not learned.
+func TestBadSources(t *testing.T) {
+	eachLone(t, "source", func(t *testing.T, l *lone) {
+		own := l.program.status().VNIs[0].MAC
+		for i, src := range []vxlan.MAC{{}, broadcast, {0x01, 0, 0x5E, 0, 0, 1}, {0x33, 0x33, 0, 0, 0, 1}, own} {
+			l.say(header(0x08, 0, l.vni, 0), testFrame(station(1), src, nil, 60, uint32(i)))
+		}
+		l.program.awaitCounters("4 invalid sources and 1 own", func(c vtep.Counters) bool {
+			return c.RxDropInvalidSource == 4 && c.RxDropOwnMAC == 1
+		})
+		l.silent()
+		if s := l.program.status().VNIs[0]; s.Entries != 0 || s.Counters.RxFrames != 0 {
+			t.Errorf("%d entries, %+v", s.Entries, s.Counters)
+		}
+	})
+}
+
+// TestPaddedFrames: short IP packets that some network card or switch padded to
+// Ethernet's minimum arrive as they were sent, many of one flow too.
+func TestPaddedFrames(t *testing.T) {
+	eachLone(t, "padded", func(t *testing.T, l *lone) {
+		for _, v6 := range []bool{false, true} {
+			for n := range 18 {
+				frame := ipFrame(broadcast, station(2), v6, 0, [2]uint16{7, 9}, make([]byte, n))
+				for _, padding := range []int{0, 1, 2, 7, 18} {
+					padded := append(bytes.Clone(frame), bytes.Repeat([]byte{0xA5}, padding)...)
+					for range 3 {
+						l.say(header(0x08, 0, l.vni, 0), padded)
+						for {
+							got := l.device.recv(deadline())
+							if got == nil {
+								t.Fatalf("%d bytes with %d of padding did not arrive", len(frame), padding)
+							}
+							if got[11] != 2 {
+								continue
+							}
+							if !bytes.Equal(got, padded) {
+								t.Fatalf("%d bytes with %d of padding:\n got %x\nwant %x", len(frame), padding, got, padded)
+							}
+							break
+						}
+					}
+				}
+			}
+		}
+	})
+}

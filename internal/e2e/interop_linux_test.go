@@ -260,3 +260,36 @@ func TestCountersAgree(t *testing.T) {
 		})
 	}
 }
+
+// TestTCPVariants: TCP with other headers and segment sizes than usual.
+func TestTCPVariants(t *testing.T) {
+	t.Parallel()
+	for name, c := range map[string]struct {
+		sysctl map[string]string
+		mtu    int
+	}{
+		"no timestamps": {sysctl: map[string]string{"net.ipv4.tcp_timestamps": "0"}},
+		"no SACK":       {sysctl: map[string]string{"net.ipv4.tcp_sack": "0"}},
+		"no windows":    {sysctl: map[string]string{"net.ipv4.tcp_window_scaling": "0"}},
+		"ECN":           {sysctl: map[string]string{"net.ipv4.tcp_ecn": "1"}},
+		"MTU 1280":      {mtu: 1280},
+		"odd MTU":       {mtu: 1399},
+	} {
+		for _, w := range []wiring{{}, {real: true}} {
+			t.Run(fmt.Sprintf("%s/real=%v", name, w.real), func(t *testing.T) {
+				t.Parallel()
+				var flags []string
+				if c.mtu != 0 {
+					flags = append(flags, "--mtu", fmt.Sprint(c.mtu))
+				}
+				tn := kernelTunnel(t, "tcp", w, false, flags...)
+				for key, value := range c.sysctl {
+					must(t, tn.a.Sysctl(key, value))
+					must(t, tn.b.Sysctl(key, value))
+				}
+				must(t, transfer(tn.a.Namespace, tn.b.Namespace, inner4B, 2<<20))
+				must(t, transfer(tn.b.Namespace, tn.a.Namespace, inner6A, 2<<20))
+			})
+		}
+	}
+}

@@ -164,7 +164,7 @@ func TestStatusBesideTheDead(t *testing.T) {
 // status 1 and the reason.
 func TestDeviceDeleted(t *testing.T) {
 	t.Parallel()
-	for _, flags := range [][]string{{"--offload", "auto"}, {"--offload", "off"}, {"--offload", "auto", "--queues", "3"}} {
+	for _, flags := range [][]string{{"--offload", "auto"}, {"--offload", "off"}, {"--offload", "auto", "--queues", "3"}, {"--busy-poll", "100us"}} {
 		t.Run(strings.Join(flags, " "), func(t *testing.T) {
 			t.Parallel()
 			a, p := busyPair(t, "deleted", flags...)

@@ -310,3 +310,18 @@ func TestLog(t *testing.T) {
 		t.Errorf("from error on: %q", l)
 	}
 }
+
+// TestBusyPoll: polling before sleeping changes when things happen, not what.
+func TestBusyPoll(t *testing.T) {
+	t.Parallel()
+	for _, offload := range []string{"auto", "off"} {
+		t.Run("offload="+offload, func(t *testing.T) {
+			t.Parallel()
+			tn := kernelTunnel(t, "busy", wiring{}, false, "--offload", offload, "--busy-poll", "50us")
+			ping(t, tn.a.Namespace, inner4B, 3)
+			must(t, transfer(tn.a.Namespace, tn.b.Namespace, inner4B, 4<<20))
+			must(t, transfer(tn.b.Namespace, tn.a.Namespace, inner4A, 4<<20))
+			tn.program.stop()
+		})
+	}
+}

@@ -75,6 +75,11 @@ func TestWrongFlags(t *testing.T) {
 		{append(peer, "--offload", "on"), "on"},
 		{append(peer, "--queues", "-1"), "-1"},
 		{append(peer, "--queues", "65"), "65"},
+		{append(peer, "--busy-poll", "-1us"), "-1µs"},
+		{append(peer, "--busy-poll", "2s"), "2s"},
+		{append(peer, "--busy-poll", "50"), "50"},
+		{append(peer, "--pprof", "6060"), "6060"},
+		{append(peer, "--pprof", "192.168.52.203:6060"), "192.168.52.203:6060"},
 		{append(peer, "--log-level", "loud"), "loud"},
 		{append(peer, "--log-format", "xml"), "xml"},
 		{append(peer, "--no-such-flag"), "--no-such-flag"},
@@ -273,6 +278,9 @@ func TestDefaultControlSocket(t *testing.T) {
 	}
 	if o := ask("status", "--json"); o.code != 0 || !strings.Contains(o.stdout, `"vni": 4789`) || o.stderr != "" {
 		t.Errorf("status: %+v", o)
+	}
+	if o := ask("status"); o.code != 0 || !strings.Contains(o.stdout, "vni 4789") || !strings.Contains(o.stdout, hosts[1].ip4.String()) {
+		t.Errorf("status in words: %+v", o)
 	}
 	if o := ask("fdb", "show"); o.code != 0 || !strings.Contains(o.stdout, hosts[1].ip4.String()) {
 		t.Errorf("fdb show: %+v", o)
