@@ -27,7 +27,7 @@ func describe(name, about string, parts ...report.Measure) test {
 
 func tcpTest(name, about string) test {
 	return describe(name, about,
-		report.Measure{Title: "TCP, " + about, Unit: "Gb/s", Better: report.Higher},
+		report.Measure{Title: about, Unit: "Gb/s", Better: report.Higher},
 		report.Measure{ID: "cpu", Title: "  CPU, machine", Unit: "s/GB", Better: report.Lower},
 		report.Measure{ID: "cpu-endpoints", Title: "  CPU, endpoint processes", Unit: "s/GB", Better: report.Lower},
 	)
@@ -54,10 +54,10 @@ func titled(prefix string, parts []report.Measure) []report.Measure {
 
 // tests in the order of a round. Memory is last: it is what the load has left.
 var tests = []test{
-	tcpTest("tcp1", "1 stream"),
-	tcpTest("tcp1-rev", "1 stream, B to A"),
-	tcpTest("tcp4", "4 streams"),
-	tcpTest("tcp4-rev", "4 streams, B to A"),
+	tcpTest("tcp1", "TCP, 1 stream"),
+	tcpTest("tcp1-rev", "TCP, 1 stream, B to A"),
+	tcpTest("tcp4", "TCP, 4 streams"),
+	tcpTest("tcp4-rev", "TCP, 4 streams, B to A"),
 	describe("udp64", "UDP of 64 bytes, as many as the sender can",
 		report.Measure{Title: "UDP 64 B, received", Unit: "kpps", Better: report.Higher},
 		report.Measure{ID: "loss", Title: "  lost", Unit: "%", Better: report.Lower}),
