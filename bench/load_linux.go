@@ -159,13 +159,17 @@ func (r *runner) flood(ctx context.Context, p *pair, bytes int, rate float64, wa
 	}
 	s, c, err := r.join(ctx, from, to,
 		traffic.Job{Role: traffic.UDPReceive, Bytes: bytes, Warmup: warmup, Duration: length, Watch: watch},
-		// Longer, so that the window ends before the sender does.
-		traffic.Job{Role: traffic.UDPSend, Bytes: bytes, Rate: rate, Duration: warmup + length + length/10})
+		// It is told to stop when the receiver has counted.
+		traffic.Job{Role: traffic.UDPSend, Bytes: bytes, Rate: rate, Duration: warmup + length + patience})
 	if err != nil {
 		return datagrams{}, err
 	}
 	defer c.dismiss()
 	defer s.dismiss()
+	if m, err := s.next(); err != nil || !m.Counted {
+		return datagrams{}, errors.Join(errors.New("UDP: the receiver did not count"), err)
+	}
+	c.stdin.Close()
 	sent, err := c.result()
 	if err != nil {
 		return datagrams{}, err

@@ -19,9 +19,11 @@ const (
 	TCPSend Role = "tcp-send"
 	// UDPReceive counts datagrams until its standard input is closed.
 	// What it counted in Duration, beginning Warmup after the first one, comes
-	// in Bytes and Datagrams; Total is all of them.
+	// in Bytes and Datagrams; Total is all of them. It says when that time is
+	// over, also when nothing has come for 5 s.
 	UDPReceive Role = "udp-receive"
-	// UDPSend sends datagrams of Bytes bytes to Addr for Duration.
+	// UDPSend sends datagrams of Bytes bytes to Addr until its standard input
+	// is closed, but no longer than Duration.
 	UDPSend Role = "udp-send"
 	// Respond answers each byte of one TCP connection with a byte.
 	Respond Role = "respond"
@@ -51,9 +53,11 @@ type Job struct {
 // Message is one line, in JSON, of a job's standard output: its port once it
 // listens, and its result at the end.
 type Message struct {
-	Port   uint16  `json:"port,omitempty"`
-	Result *Result `json:"result,omitempty"`
-	Error  string  `json:"error,omitempty"`
+	Port uint16 `json:"port,omitempty"`
+	// Counted: the time in which a UDPReceive counts is over.
+	Counted bool    `json:"counted,omitempty"`
+	Result  *Result `json:"result,omitempty"`
+	Error   string  `json:"error,omitempty"`
 }
 
 // Result is what a job measured.

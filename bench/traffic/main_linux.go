@@ -59,9 +59,9 @@ func run(job *Job, stdin io.Reader, stdout io.Writer) error {
 	case TCPSend:
 		result, err = tcpSend(job)
 	case UDPReceive:
-		result, err = udpReceive(job, listening, stdin)
+		result, err = udpReceive(job, stdin, stdout)
 	case UDPSend:
-		result, err = udpSend(job)
+		result, err = udpSend(job, stdin)
 	case Respond:
 		result, err = respond(job, listening)
 	case Request:
@@ -79,6 +79,16 @@ func run(job *Job, stdin io.Reader, stdout io.Writer) error {
 
 // errSilence says that the other end said nothing for too long.
 var errSilence = errors.New("nothing arrived for 5 s")
+
+// closed is closed when there is nothing more to read.
+func closed(r io.Reader) <-chan struct{} {
+	told := make(chan struct{})
+	go func() {
+		_, _ = io.Copy(io.Discard, r)
+		close(told)
+	}()
+	return told
+}
 
 // window measures one stretch of time: counters and processor time between its
 // begin and its end.

@@ -88,6 +88,14 @@ func (r *running) at() netip.AddrPort {
 	return netip.AddrPortFrom(loopback, m.Port)
 }
 
+// counted waits until a UDPReceive has counted.
+func (r *running) counted() {
+	r.t.Helper()
+	if m := r.next(); !m.Counted {
+		r.t.Fatalf("message %+v, want that it has counted", m)
+	}
+}
+
 var loopback = netip.MustParseAddr("127.0.0.1")
 
 var anyPort = netip.AddrPortFrom(loopback, 0)
@@ -108,7 +116,9 @@ func TestTCP(t *testing.T) {
 
 func TestUDP(t *testing.T) {
 	server := start(t, Job{Role: UDPReceive, Addr: anyPort, Bytes: 64, Warmup: short / 3, Duration: short})
-	client := start(t, Job{Role: UDPSend, Addr: server.at(), Bytes: 64, Duration: 2 * short})
+	client := start(t, Job{Role: UDPSend, Addr: server.at(), Bytes: 64, Duration: time.Minute})
+	server.counted()
+	client.stdin.Close()
 	sent := client.result()
 	server.stdin.Close()
 	got := server.result()
@@ -123,6 +133,7 @@ func TestUDPWithRate(t *testing.T) {
 	server := start(t, Job{Role: UDPReceive, Addr: anyPort, Bytes: 64, Duration: short})
 	client := start(t, Job{Role: UDPSend, Addr: server.at(), Bytes: 64, Rate: 2000, Duration: 2 * short})
 	sent := client.result()
+	server.counted()
 	server.stdin.Close()
 	got := server.result()
 	want := uint64(2000 * 2 * short.Seconds())
@@ -135,6 +146,7 @@ func TestUDPNothingArrives(t *testing.T) {
 	server := start(t, Job{Role: UDPReceive, Addr: anyPort, Bytes: 64, Duration: short})
 	server.at()
 	server.stdin.Close()
+	server.counted()
 	if got := server.result(); got.Total != 0 || got.Datagrams != 0 {
 		t.Errorf("%+v", got)
 	}

@@ -15,7 +15,7 @@ import (
 // drainTime is how long the last datagrams may be on their way.
 const drainTime = 100 * time.Millisecond
 
-func udpReceive(job *Job, listening func(uint16) error, stdin io.Reader) (*Result, error) {
+func udpReceive(job *Job, stdin io.Reader, stdout io.Writer) (*Result, error) {
 	s, port, err := bind(job.Addr, unix.SOCK_DGRAM)
 	if err != nil {
 		return nil, err
@@ -25,27 +25,20 @@ func udpReceive(job *Job, listening func(uint16) error, stdin io.Reader) (*Resul
 	var stop atomic.Bool
 	done := make(chan error, 1)
 	go func() { done <- receive(s, &arrived.n, &stop) }()
-	if err := listening(port); err != nil {
+	if err := send(stdout, Message{Port: port}); err != nil {
 		return nil, err
 	}
-	told := make(chan struct{})
-	go func() {
-		_, _ = io.Copy(io.Discard, stdin)
-		close(told)
-	}()
-	began := time.Now()
-	for arrived.n.Load() == 0 {
-		select {
-		case <-told:
-			// Everything was lost: that is a result too.
-			return &Result{Seconds: time.Since(began).Seconds()}, nil
-		case err := <-done:
+	told := closed(stdin)
+	r := &Result{}
+	var datagrams uint64
+	if err := first(&arrived.n, told, done); err == nil {
+		if datagrams, r, err = window(job, arrived.n.Load); err != nil {
 			return nil, err
-		case <-time.After(time.Millisecond):
 		}
+	} else if err != errSilence {
+		return nil, err
 	}
-	datagrams, r, err := window(job, arrived.n.Load)
-	if err != nil {
+	if err := send(stdout, Message{Counted: true}); err != nil {
 		return nil, err
 	}
 	<-told
@@ -55,6 +48,24 @@ func udpReceive(job *Job, listening func(uint16) error, stdin io.Reader) (*Resul
 	}
 	r.Datagrams, r.Bytes, r.Total = datagrams, datagrams*uint64(job.Bytes), arrived.n.Load()
 	return r, nil
+}
+
+// first waits for the first datagram. errSilence: none came, which is a result
+// too, all was lost.
+func first(arrived *atomic.Uint64, told <-chan struct{}, done <-chan error) error {
+	late := time.After(patience)
+	for arrived.Load() == 0 {
+		select {
+		case <-told:
+			return errSilence
+		case <-late:
+			return errSilence
+		case err := <-done:
+			return err
+		case <-time.After(time.Millisecond):
+		}
+	}
+	return nil
 }
 
 // receive counts datagrams; after stop, until none has come for drainTime. It
@@ -90,7 +101,7 @@ func receive(s socket, count *atomic.Uint64, stop *atomic.Bool) error {
 // sender that spins instead would take a core from the tunnel it measures.
 const pace = 50 * time.Microsecond
 
-func udpSend(job *Job) (*Result, error) {
+func udpSend(job *Job, stdin io.Reader) (*Result, error) {
 	s, err := connect(job.Addr, unix.SOCK_DGRAM)
 	if err != nil {
 		return nil, err
@@ -103,11 +114,16 @@ func udpSend(job *Job) (*Result, error) {
 			return nil, os.NewSyscallError("prctl PR_SET_TIMERSLACK", err)
 		}
 	}
+	var stop atomic.Bool
+	go func() {
+		<-closed(stdin)
+		stop.Store(true)
+	}()
 	b := make([]byte, job.Bytes)
 	var sent uint64
 	start := time.Now()
 	now := time.Duration(0)
-	for now < job.Duration {
+	for now < job.Duration && !stop.Load() {
 		burst := uint64(16) // between two looks at the clock
 		if job.Rate > 0 {
 			due := uint64(now.Seconds() * job.Rate)
