@@ -70,6 +70,12 @@ func (v *Vector) Len() int {
 	return n
 }
 
+// segments is how many frames a superframe stands for.
+func (v *Vector) segments() int {
+	size := max(int(v.Header.SegmentBytes), 1)
+	return (v.Len() - int(v.Header.HeaderBytes) + size - 1) / size
+}
+
 // Reader is one queue of a device on its way out of the network stack. One
 // goroutine may use it at a time.
 type Reader interface {

@@ -138,8 +138,11 @@ func (w *writer) writeAll(fd uintptr) bool {
 			err = w.writePlain(fd, v)
 		} else if err = w.writev(fd, &v.Header, v.Parts); err == unix.EINVAL && v.Header.GSO != GSONone {
 			// This kernel takes no superframes of this kind, though reading
-			// them was granted: from now on without.
-			w.features.refuse(v.Header.GSO)
+			// them was granted: from now on without. One of more segments than
+			// any kernel takes says nothing; a peer can send such.
+			if v.segments() <= coalesceSegments {
+				w.features.refuse(v.Header.GSO)
+			}
 			err = w.writePlain(fd, v)
 		}
 		if err != nil {
