@@ -78,7 +78,8 @@ one line when frames can flow, and remove everything on SIGINT or SIGTERM.`,
 			if err != nil {
 				return err
 			}
-			ctx, stop := signal.NotifyContext(cmd.Context(), os.Interrupt, syscall.SIGTERM)
+			// SIGHUP: the terminal was closed.
+			ctx, stop := signal.NotifyContext(cmd.Context(), os.Interrupt, syscall.SIGTERM, syscall.SIGHUP)
 			defer stop()
 			// The overlay shall outlive whoever reads the log, and an output
 			// that is closed be an error like any other.
@@ -259,6 +260,9 @@ func (p *upPlan) run(ctx context.Context, stdout, stderr io.Writer) (err error) 
 		defer profiles.Close()
 	}
 	peers, err := resolvePeers(ctx, p.peers)
+	if ctx.Err() != nil {
+		return nil // interrupted before anything was made
+	}
 	if err != nil {
 		return err
 	}
