@@ -40,6 +40,11 @@ type Config struct {
 	// to sleep. It buys latency with a core that is never idle: worth it only
 	// where cores are to spare. 0 = not at all.
 	BusyPoll time.Duration
+	// SuperframeBytes is the largest superframe that sockets shall build for
+	// the device (its gso_max_size), 0 = 65536. Leave it at that for a device
+	// that is a bridge port: what other ports send is not built for this one,
+	// and the kernel takes what is larger apart before we see it.
+	SuperframeBytes int
 	// Offload are the features wanted; those that the kernel refuses are left
 	// out. 0 = none: a plain device, opened through songgao/water.
 	Offload Features

@@ -17,8 +17,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// maxGSOBytes is the largest superframe that we let the stack build: one that
-// fits, with the headers of all its segments, into one or two sendmsg calls.
+// maxGSOBytes is the largest superframe that we ever let the stack build:
+// MaxFrame has no room for those of BIG TCP.
 const maxGSOBytes = 65536
 
 // linuxDevice is a TAP of this host.
@@ -255,9 +255,11 @@ func (d *linuxDevice) configure(links *netlink.Handle, cfg Config) error {
 		}
 	}
 	if d.features.load()&(TSO4|TSO6|USO) != 0 {
-		// Kernels with BIG TCP would otherwise be free to build more than
-		// MaxFrame.
-		if err := links.LinkSetGSOMaxSize(link, maxGSOBytes); err != nil && !errors.Is(err, unix.EINVAL) && !errors.Is(err, unix.EOPNOTSUPP) {
+		bytes := maxGSOBytes
+		if cfg.SuperframeBytes > 0 {
+			bytes = min(bytes, cfg.SuperframeBytes)
+		}
+		if err := links.LinkSetGSOMaxSize(link, bytes); err != nil && !errors.Is(err, unix.EINVAL) && !errors.Is(err, unix.EOPNOTSUPP) {
 			return fmt.Errorf("set gso_max_size: %w", err)
 		}
 	}

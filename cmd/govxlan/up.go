@@ -297,6 +297,9 @@ func (p *upPlan) run(ctx context.Context, stdout, stderr io.Writer) (err error) 
 		log.Warn("frames of full size will not fit the underlay and be dropped: lower --mtu, or raise the underlay's",
 			zap.Int("mtu", device.MTU), zap.Int("fits", under.overlayMTU), zap.String("underlay", under.device))
 	}
+	if device.Bridge == "" {
+		device.SuperframeBytes = vtep.SuperframeBytes(device.MTU)
+	}
 	dev, err := tap.Open(device)
 	if err != nil {
 		conn.Close()
