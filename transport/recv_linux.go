@@ -133,7 +133,7 @@ func (r *udpReceiver) train(i int, t *Train) {
 	*t = Train{Buf: r.slab[start:end:end]}
 	if r.addrs[i] != r.lastRaw {
 		r.lastRaw = r.addrs[i]
-		r.lastAddr = addr(&r.lastRaw)
+		r.lastAddr = addr(&r.lastRaw, r.sock.zones)
 	}
 	t.Addr = r.lastAddr
 

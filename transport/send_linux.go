@@ -163,7 +163,7 @@ func (s *udpSender) message(i int, t *Train, b []byte, stride int) {
 	s.iov[i].SetLen(len(b))
 	h := &s.msgs[i].hdr
 	h.Name = (*byte)(unsafe.Pointer(&s.addrs[i]))
-	h.Namelen = putAddr(&s.addrs[i], t.Addr)
+	h.Namelen = putAddr(&s.addrs[i], t.Addr, &s.c.zones)
 	h.Iov = &s.iov[i]
 	h.SetIovlen(1)
 	oob := s.control[i][:]

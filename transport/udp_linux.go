@@ -34,6 +34,8 @@ type udpConn struct {
 	segments atomic.Int32
 	busy     time.Duration
 
+	zones zones
+
 	closeOnce sync.Once
 }
 
@@ -43,6 +45,8 @@ type socket struct {
 	raw  syscall.RawConn
 	port uint16
 	v6   bool
+
+	zones *zones // of the Conn
 }
 
 var _ Conn = (*udpConn)(nil)
@@ -69,7 +73,7 @@ func ListenUDP(cfg UDPConfig) (Conn, error) {
 	if len(cfg.Local) == 0 {
 		return nil, errors.New("no local address given")
 	}
-	c := &udpConn{busy: cfg.BusyPoll}
+	c := &udpConn{zones: zones{netns: cfg.Netns}, busy: cfg.BusyPoll}
 	err := namespace.Do(cfg.Netns, func() error {
 		seen := [2]bool{}
 		for _, local := range cfg.Local {
@@ -236,7 +240,7 @@ func (c *udpConn) open(cfg *UDPConfig, at netip.AddrPort, reuse bool) (_ *socket
 	}
 	var sa unix.Sockaddr
 	if v6 {
-		sa = &unix.SockaddrInet6{Port: int(at.Port()), Addr: at.Addr().As16(), ZoneId: zoneIndex(at.Addr().Zone())}
+		sa = &unix.SockaddrInet6{Port: int(at.Port()), Addr: at.Addr().As16(), ZoneId: c.zones.index(at.Addr().Zone())}
 	} else {
 		sa = &unix.SockaddrInet4{Port: int(at.Port()), Addr: at.Addr().As4()}
 	}
@@ -254,7 +258,7 @@ func (c *udpConn) open(cfg *UDPConfig, at netip.AddrPort, reuse bool) (_ *socket
 	if err != nil {
 		return nil, err
 	}
-	return &socket{file: file, raw: raw, port: at.Port(), v6: v6}, nil
+	return &socket{file: file, raw: raw, port: at.Port(), v6: v6, zones: &c.zones}, nil
 }
 
 // prepareReceiver sets what only a receiving socket needs, and finds out what

@@ -406,3 +406,59 @@ func TestBindToDevice(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+// Link-local addresses belong to a device, which is named in the namespace of
+// the sockets: the same name is another device elsewhere.
+func TestLinkLocalUnderlay(t *testing.T) {
+	h := newHosts(t, 1500)
+	linkLocal := func(ns *netlab.Namespace) netip.Addr {
+		t.Helper()
+		link, err := ns.Link("ens160")
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, a := range link.Addrs {
+			if p := netip.MustParsePrefix(a); p.Addr().IsLinkLocalUnicast() {
+				return p.Addr().WithZone("ens160")
+			}
+		}
+		t.Fatalf("no link-local address in %v", link.Addrs)
+		return netip.Addr{}
+	}
+	a, b := linkLocal(h.a), linkLocal(h.b)
+	c := listen(t, UDPConfig{Local: []netip.Addr{a}, Port: wirePort, Netns: h.a.Path()})
+	d := listen(t, UDPConfig{Local: []netip.Addr{b}, Port: wirePort, Netns: h.b.Path()})
+	tr := train(netip.AddrPortFrom(b, wirePort), 3, 100, 100, 1)
+	if n, err := c.NewSender().Send([]Train{tr}); n != 1 || err != nil {
+		t.Fatalf("sent %d, %v", n, err)
+	}
+	r := d.Receivers()[0]
+	got := collect(t, r, d, 3)
+	if err := same(got, tr); err != nil {
+		t.Error(err)
+	}
+	if from := got[0].from.Addr(); from != a {
+		t.Errorf("from %v, want %v", from, a)
+	}
+	s := c.NewSender()
+	trains := make([]Train, 4)
+	if n := testing.AllocsPerRun(50, func() {
+		if n, err := s.Send([]Train{tr}); n != 1 || err != nil {
+			t.Fatalf("sent %d, %v", n, err)
+		}
+		for left := 3; left > 0; {
+			n, err := r.Recv(trains)
+			if err != nil {
+				t.Fatal(err)
+			}
+			for i := range n {
+				left -= trains[i].Len()
+			}
+		}
+	}); n != 0 {
+		t.Errorf("%v allocations", n)
+	}
+	if _, err := ListenUDP(UDPConfig{Local: []netip.Addr{a.WithZone("ens161")}, Port: wirePort, Netns: h.a.Path()}); err == nil {
+		t.Error("listens on an address of a device that is not there")
+	}
+}
