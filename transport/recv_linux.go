@@ -17,6 +17,12 @@ const (
 	recvMessages = 64
 	// recvBytes is the room for each: a whole superframe.
 	recvBytes = 65536
+	// recvBudget is about how many bytes one Recv should bring: few enough to
+	// be in the core's own cache still when they are written on, and for the
+	// frames of other flows not to wait long behind a bulk transfer.
+	recvBudget = 256 << 10
+	// recvFewest is how many messages are asked for at least.
+	recvFewest = 4
 )
 
 // recvControl has room for UDP_GRO and IP_TOS or IPV6_TCLASS.
@@ -37,13 +43,14 @@ type udpReceiver struct {
 	lastAddr netip.AddrPort
 
 	call  func(fd uintptr) bool
+	next  int // how many messages the next Recv asks for
 	want  int
 	got   int
 	errno unix.Errno
 }
 
 func newUDPReceiver(sock *socket, busy time.Duration) *udpReceiver {
-	r := &udpReceiver{sock: sock, busy: busy}
+	r := &udpReceiver{sock: sock, busy: busy, next: recvMessages}
 	r.call = r.recvmmsg
 	r.slab = make([]byte, recvMessages*recvBytes)
 	for i := range r.msgs {
@@ -73,15 +80,16 @@ func (r *udpReceiver) Recv(trains []Train) (int, error) {
 		return 0, nil // recvmmsg would say so for ever
 	}
 	for {
-		r.want, r.got, r.errno = min(len(trains), recvMessages), 0, 0
+		r.want, r.got, r.errno = min(len(trains), r.next), 0, 0
 		if err := r.sock.raw.Read(r.call); err != nil {
 			return 0, net.ErrClosed
 		}
 		if r.errno != 0 {
 			return 0, os.NewSyscallError("recvmmsg", r.errno)
 		}
-		n := 0
+		n, bytes := 0, 0
 		for i := range r.got {
+			bytes += int(r.msgs[i].n)
 			if r.msgs[i].n == 0 || r.msgs[i].hdr.Flags&unix.MSG_TRUNC != 0 {
 				continue // empty: no VXLAN header in it; cut: cannot be, the room is enough
 			}
@@ -89,6 +97,10 @@ func (r *udpReceiver) Recv(trains []Train) (int, error) {
 			n++
 		}
 		r.rearm(r.got)
+		r.next = recvMessages
+		if average := bytes / max(r.got, 1); average > recvBudget/recvMessages {
+			r.next = max(recvBudget/average, recvFewest)
+		}
 		if n > 0 {
 			return n, nil
 		}
