@@ -7,8 +7,10 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/govxlan/govxlan/internal/namespace"
+	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
 )
 
@@ -324,4 +326,50 @@ func TestDeviceDeleted(t *testing.T) {
 			must(t, d.Close())
 		}
 	})
+}
+
+// With BusyPoll a reader asks before it sleeps; it still sleeps, wakes up and
+// can be closed.
+func TestBusyPoll(t *testing.T) {
+	eachMode(t, func(t *testing.T, offload Features) {
+		ns := namespace1(t)
+		d := openIn(t, ns, Config{Name: "tap0", Offload: offload, BusyPoll: time.Millisecond})
+		s, r := sniff(t, ns, "tap0"), d.Readers()[0]
+		for i := range 5 {
+			sent := make(chan struct{})
+			time.AfterFunc(time.Duration(i)*time.Millisecond, func() { // while it polls, and after
+				defer close(sent)
+				if _, err := unix.Write(s.fd, testFrame(60, i)); err != nil {
+					t.Errorf("host sends: %v", err)
+				}
+			})
+			if got := readFrames(t, d, r, 1); !slices.Equal(got[0], testFrame(60, i)) {
+				t.Errorf("frame %d: read %x", i, got)
+			}
+			<-sent
+		}
+		result := make(chan error, 1)
+		go func() { result <- readUntilError(r) }()
+		must(t, d.Close())
+		if err := errorWithin(t, "Read", func() error { return <-result }); err != net.ErrClosed {
+			t.Errorf("Read: %v, want net.ErrClosed", err)
+		}
+	})
+}
+
+// SuperframeBytes is what the host's sockets see as gso_max_size; more than a
+// frame can be is never asked for.
+func TestSuperframeBytes(t *testing.T) {
+	ns := namespace1(t)
+	for bytes, want := range map[int]int{0: 65536, 20000: 20000, 65535: 65535, 1 << 20: 65536} {
+		d := openIn(t, ns, Config{Name: "tap0", Offload: AllFeatures, SuperframeBytes: bytes})
+		must(t, ns.Do(func() error {
+			link, err := netlink.LinkByName("tap0")
+			if err == nil && int(link.Attrs().GSOMaxSize) != want {
+				t.Errorf("SuperframeBytes %d: gso_max_size is %d, want %d", bytes, link.Attrs().GSOMaxSize, want)
+			}
+			return err
+		}))
+		must(t, d.Close())
+	}
 }

@@ -822,3 +822,38 @@ func TestProbe(t *testing.T) {
 		t.Errorf("locals %v", c.Locals())
 	}
 }
+
+// With BusyPoll a receiver asks before it sleeps; it still sleeps, wakes up and
+// can be closed.
+func TestBusyPoll(t *testing.T) {
+	c := listen(t, UDPConfig{BusyPoll: time.Millisecond})
+	s, r := c.NewSender(), c.Receivers()[0]
+	for i := range 5 {
+		tr := train(c.locals[0], 10, 100, 100, byte(i))
+		sent := make(chan error, 1)
+		time.AfterFunc(time.Duration(i)*time.Millisecond, func() { // while it polls, and after
+			_, err := s.Send([]Train{tr})
+			sent <- err
+		})
+		if err := same(collect(t, r, c, 10), tr); err != nil {
+			t.Error(err)
+		}
+		if err := <-sent; err != nil {
+			t.Fatal(err)
+		}
+	}
+	result := make(chan error)
+	go func() {
+		_, err := r.Recv(make([]Train, 4))
+		result <- err
+	}()
+	c.Close()
+	select {
+	case err := <-result:
+		if err != net.ErrClosed {
+			t.Errorf("Recv: %v, want net.ErrClosed", err)
+		}
+	case <-time.After(patience):
+		t.Fatal("Recv goes on waiting after Close")
+	}
+}
