@@ -165,6 +165,15 @@ func TestRefusedPortHeld(t *testing.T) {
 		defer unix.Close(fd)
 		held(t, fmt.Sprintf("process %d", os.Getpid()))
 	})
+	// A child that another test starts has our sockets too, until it executes
+	// its program: the port may be held a little longer than we hold it.
+	eventually(t, func() error {
+		c, err := a.ListenPacket("udp", "0.0.0.0:4789")
+		if err != nil {
+			return err
+		}
+		return c.Close()
+	})
 	t.Run("by the kernel", func(t *testing.T) {
 		a.kernelVTEP(t, netlab.VXLANConfig{VNI: 1}, false)
 		held(t, "the kernel")
