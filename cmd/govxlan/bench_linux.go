@@ -1,12 +1,10 @@
 package main
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"io"
 	"os"
-	"os/signal"
 	"slices"
 	"strings"
 	"syscall"
@@ -142,7 +140,7 @@ func (f *benchNetFlags) run(cmd *cobra.Command) error {
 	progress := &benchNetProgress{benchBar: newBenchBar(cmd.ErrOrStderr())}
 	cfg.Progress = progress.step
 
-	ctx, stop := benchContext(cmd.Context())
+	ctx, stop := untilSignal(cmd.Context(), "the benchmark")
 	defer stop()
 	r, err := bench.Run(ctx, cfg)
 	progress.clear()
@@ -160,7 +158,7 @@ func (f *benchNetFlags) run(cmd *cobra.Command) error {
 			return showErr
 		}
 	}
-	if ended := new(benchInterruption); errors.As(err, ended) {
+	if ended := new(interruption); errors.As(err, ended) {
 		fmt.Fprintln(cmd.ErrOrStderr(), "govxlan:", err)
 		if ended.signal == syscall.SIGINT {
 			os.Exit(exitInterrupted) // everything is removed
@@ -183,30 +181,6 @@ func (f *benchNetFlags) show(r *report.Report, out io.Writer) error {
 		return err
 	}
 	return f.files.write(&report.Page{Net: r})
-}
-
-// benchInterruption is why a run ended when a signal ended it.
-type benchInterruption struct{ signal os.Signal }
-
-func (i benchInterruption) Error() string {
-	return fmt.Sprintf("%v: the benchmark was ended and removed", i.signal)
-}
-
-// benchContext ends at the first signal. Further ones do nothing: the removal
-// that the first one starts is short, and must come to its end.
-func benchContext(parent context.Context) (context.Context, func()) {
-	ctx, cancel := context.WithCancelCause(parent)
-	signals := make(chan os.Signal, 1)
-	signal.Notify(signals, syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP, syscall.SIGQUIT)
-	signal.Notify(make(chan os.Signal, 1), syscall.SIGPIPE)
-	go func() {
-		select {
-		case s := <-signals:
-			cancel(benchInterruption{s})
-		case <-ctx.Done():
-		}
-	}()
-	return ctx, func() { cancel(nil) }
 }
 
 // benchNetProgress shows what has been done: a bar on a terminal; elsewhere a line

@@ -1,13 +1,11 @@
 package main
 
 import (
-	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"os"
-	"os/signal"
 	"strconv"
 	"strings"
 	"syscall"
@@ -86,7 +84,7 @@ func (f *demoFlags) run(cmd *cobra.Command) error {
 		}
 	}
 
-	ctx, stop := demoContext(cmd.Context())
+	ctx, stop := untilSignal(cmd.Context(), "the demo")
 	defer stop()
 	out := cmd.OutOrStdout()
 	show := func(demo.Part, *demo.Report) error { return nil }
@@ -125,32 +123,6 @@ func cleanDemos(out io.Writer) error {
 		fmt.Fprintln(out, "nothing to remove")
 	}
 	return err
-}
-
-// interruption is why a context ended when a signal ended it.
-type interruption struct{ signal os.Signal }
-
-func (i interruption) Error() string {
-	return fmt.Sprintf("%v: the demo was ended and removed", i.signal)
-}
-
-// demoContext ends at the first signal. Further ones do nothing: the removal
-// that the first one starts is short, and must come to its end.
-func demoContext(parent context.Context) (context.Context, func()) {
-	ctx, cancel := context.WithCancelCause(parent)
-	signals := make(chan os.Signal, 1)
-	signal.Notify(signals, syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP, syscall.SIGQUIT)
-	// A write to a pipe that nobody reads is to fail, not to kill a program
-	// with so much to remove.
-	signal.Notify(make(chan os.Signal, 1), syscall.SIGPIPE)
-	go func() {
-		select {
-		case s := <-signals:
-			cancel(interruption{s})
-		case <-ctx.Done():
-		}
-	}()
-	return ctx, func() { cancel(nil) }
 }
 
 // demoStyle finds out what the reader of the output can take.
