@@ -137,8 +137,10 @@ func TestUDPWithRate(t *testing.T) {
 	server.stdin.Close()
 	got := server.result()
 	want := uint64(2000 * 2 * short.Seconds())
-	if sent.Total > want || sent.Total < want/10 || got.Total != sent.Total {
-		t.Errorf("sent %d, want up to %d; got %d", sent.Total, want, got.Total)
+	// What is sent while the receiver counts is less than what is sent in all
+	// where the machine has other things to do.
+	if sent.Total > want || sent.Total < want/10 || got.Total > sent.Total || got.Total < sent.Total/2 {
+		t.Errorf("sent %d, want up to %d; got %d, want at least half", sent.Total, want, got.Total)
 	}
 }
 
