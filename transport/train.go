@@ -28,6 +28,14 @@ type Train struct {
 	Hash uint32
 	// TOS is the outer IPv4 TOS or IPv6 traffic class: DSCP and ECN.
 	TOS uint8
+	// TTL is the outer IPv4 TTL or IPv6 hop limit; 0 leaves it to the Conn.
+	// Only for sending.
+	TTL uint8
+	// DontFragment sets DF in the outer IPv4 header, beside what the Conn was
+	// told for all. Only for sending.
+	DontFragment bool
+	// FlowLabel is the outer IPv6 flow label, 20 bits. Only for sending.
+	FlowLabel uint32
 }
 
 // Len returns the number of datagrams.
