@@ -44,38 +44,54 @@ func ParsePacket(pkt []byte) (p Packet, err error) {
 }
 
 func (p *Packet) parse(pkt []byte) error {
-	if len(pkt) < EthernetLen {
-		return ErrShort
+	etherType, ip, err := p.parseEthernet(pkt)
+	if err != nil {
+		return err
 	}
-	p.DstMAC = MAC(pkt[0:6])
-	p.SrcMAC = MAC(pkt[6:12])
-	etherType := binary.BigEndian.Uint16(pkt[12:14])
-	ip := pkt[EthernetLen:]
-	if etherType == etherTypeTag {
-		if len(ip) < VLANTagLen {
-			return ErrShort
-		}
-		p.Tagged = true
-		p.VLAN = binary.BigEndian.Uint16(ip[0:2])
-		etherType = binary.BigEndian.Uint16(ip[2:4])
-		ip = ip[VLANTagLen:]
-	}
-	var headerErr, err error
-	switch etherType {
-	case etherTypeIPv4:
-		headerErr, err = p.parseIPv4(ip)
-	case etherTypeIPv6:
-		err = p.parseIPv6(ip)
-	default:
-		err = ErrEtherType
-	}
+	headerErr, err := p.parseIP(etherType, ip)
 	if err != nil {
 		return err
 	}
 	if err := p.parseUDP(); err != nil {
 		return err
 	}
+	if err := p.parseVXLAN(); err != nil {
+		return err
+	}
 	return headerErr
+}
+
+// parseEthernet returns the EtherType behind the tag, if there is one, and what
+// follows it.
+func (p *Packet) parseEthernet(pkt []byte) (etherType uint16, ip []byte, err error) {
+	if len(pkt) < EthernetLen {
+		return 0, nil, ErrShort
+	}
+	p.DstMAC = MAC(pkt[0:6])
+	p.SrcMAC = MAC(pkt[6:12])
+	etherType = binary.BigEndian.Uint16(pkt[12:14])
+	ip = pkt[EthernetLen:]
+	if etherType == etherTypeTag {
+		if len(ip) < VLANTagLen {
+			return 0, nil, ErrShort
+		}
+		p.Tagged = true
+		p.VLAN = binary.BigEndian.Uint16(ip[0:2])
+		etherType = binary.BigEndian.Uint16(ip[2:4])
+		ip = ip[VLANTagLen:]
+	}
+	return etherType, ip, nil
+}
+
+// parseIP leaves the IP payload in p.udp.
+func (p *Packet) parseIP(etherType uint16, ip []byte) (headerErr, err error) {
+	switch etherType {
+	case etherTypeIPv4:
+		return p.parseIPv4(ip)
+	case etherTypeIPv6:
+		return nil, p.parseIPv6(ip)
+	}
+	return nil, ErrEtherType
 }
 
 // parseIPv4 leaves the IP payload in p.udp. A wrong header checksum is not its
@@ -150,14 +166,19 @@ func (p *Packet) parseUDP() error {
 		return ErrLength
 	}
 	p.udp = p.udp[:length]
-	h, frame, err := Parse(p.udp[UDPLen:])
-	if err != nil {
-		return err
-	}
 	p.SrcPort = binary.BigEndian.Uint16(p.udp[0:2])
 	p.DstPort = binary.BigEndian.Uint16(p.udp[2:4])
 	p.Checksum = binary.BigEndian.Uint16(p.udp[6:8])
 	p.ZeroChecksum = p.Checksum == 0
+	return nil
+}
+
+// parseVXLAN reads the payload of the datagram in p.udp.
+func (p *Packet) parseVXLAN() error {
+	h, frame, err := Parse(p.udp[UDPLen:])
+	if err != nil {
+		return err
+	}
 	p.VNI = h.VNI
 	p.Frame = frame
 	return nil

@@ -1,0 +1,195 @@
+package transport
+
+import (
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"sync/atomic"
+	"syscall"
+
+	"github.com/govxlan/govxlan/vxlan"
+	"github.com/vishvananda/netlink"
+	"github.com/vishvananda/netlink/nl"
+	"golang.org/x/sys/unix"
+)
+
+// hop is where packets to one VTEP go next, as routing and neighbours have it.
+// Senders read it without a lock.
+type hop struct {
+	to    netip.AddrPort
+	state atomic.Pointer[hopState]
+	// ask has the next train go through the kernel's IP, which then looks after
+	// a neighbour that it has not heard of for a while.
+	ask atomic.Bool
+	// used since routes were last looked up: those that are not are forgotten.
+	used atomic.Bool
+	// dead: forgotten, to be asked for again.
+	dead atomic.Bool
+}
+
+// hopState is immutable.
+type hopState struct {
+	err   error // a bare errno: there is no way
+	index int   // of the device
+	mtu   int
+	via   netip.Addr // the neighbour; invalid where there is none to resolve
+	outer vxlan.Outer
+	stack *vxlan.UDPTemplate
+	// direct: the stack is complete. Otherwise the kernel's IP takes the packet
+	// from the IP header on: it finds the neighbour, and keeps the packet as
+	// long; it knows what is local; and it knows links without Ethernet.
+	direct bool
+}
+
+// validNeighbour are the states in which the kernel uses the address that it
+// has (NUD_VALID, include/net/neighbour.h).
+const validNeighbour = unix.NUD_PERMANENT | unix.NUD_NOARP | unix.NUD_REACHABLE | unix.NUD_PROBE | unix.NUD_STALE | unix.NUD_DELAY
+
+// resolve looks the way to h up and stores it. p.mu is held.
+func (p *hops) resolve(h *hop) {
+	s, stale := p.lookUp(h.to)
+	if s.err == nil {
+		var err error
+		if s.stack, err = s.outer.CompileUDP(); err != nil {
+			s = &hopState{err: unix.EAFNOSUPPORT}
+		}
+	}
+	h.state.Store(s)
+	if stale {
+		h.ask.Store(true)
+	}
+}
+
+// lookUp asks the kernel for the route to a VTEP, the device and the neighbour.
+func (p *hops) lookUp(to netip.AddrPort) (s *hopState, stale bool) {
+	local := p.local[family(to.Addr())]
+	options := netlink.RouteGetOptions{OifIndex: p.device}
+	if !local.IsUnspecified() {
+		options.SrcAddr = net.IP(local.AsSlice())
+	}
+	if zone := to.Addr().Zone(); zone != "" {
+		options.OifIndex = int(p.zones.index(zone))
+	}
+	routes, err := p.handle.RouteGetWithOptions(net.IP(to.Addr().AsSlice()), &options)
+	if err != nil || len(routes) == 0 {
+		return &hopState{err: errnoOf(err, unix.ENETUNREACH)}, false
+	}
+	r := &routes[0]
+	link, err := p.handle.LinkByIndex(r.LinkIndex)
+	if err != nil {
+		return &hopState{err: errnoOf(err, unix.ENETDOWN)}, false
+	}
+	a := link.Attrs()
+	s = &hopState{index: a.Index, mtu: a.MTU}
+	s.outer = vxlan.Outer{Src: local.WithZone(""), Dst: to.Addr().WithZone(""), DstPort: to.Port()}
+	if local.IsUnspecified() {
+		src, ok := netip.AddrFromSlice(r.Src)
+		if !ok {
+			return &hopState{err: unix.EADDRNOTAVAIL}, false
+		}
+		s.outer.Src = src.Unmap()
+	}
+	if a.EncapType != "ether" || len(a.HardwareAddr) != 6 || r.Type != unix.RTN_UNICAST {
+		return s, false
+	}
+	s.outer.SrcMAC = vxlan.MAC(a.HardwareAddr)
+	s.via = s.outer.Dst
+	if gw, ok := netip.AddrFromSlice(r.Gw); ok {
+		s.via = gw.Unmap()
+	} else if v, ok := r.Via.(*netlink.Via); ok { // IPv4 over an IPv6 neighbour, RFC 8950
+		if gw, ok := netip.AddrFromSlice(v.Addr); ok {
+			s.via = gw
+		}
+	}
+	n, err := p.neighbour(s.index, s.via)
+	if err != nil {
+		return s, false // there is none yet
+	}
+	s.meet(n)
+	return s, s.direct && n.State&unix.NUD_STALE != 0
+}
+
+// meet takes over what the kernel says of the neighbour.
+func (s *hopState) meet(n *netlink.Neigh) {
+	s.direct = n.State&validNeighbour != 0 && len(n.HardwareAddr) == 6
+	s.outer.DstMAC = vxlan.MAC{}
+	if s.direct {
+		s.outer.DstMAC = vxlan.MAC(n.HardwareAddr)
+	}
+}
+
+// neighbour asks the kernel for one neighbour.
+func (p *hops) neighbour(index int, ip netip.Addr) (*netlink.Neigh, error) {
+	req := nl.NewNetlinkRequest(unix.RTM_GETNEIGH, 0)
+	req.Sockets = map[int]*nl.SocketHandle{unix.NETLINK_ROUTE: p.query}
+	nlFamily := unix.AF_INET
+	if ip.Is6() {
+		nlFamily = unix.AF_INET6
+	}
+	req.AddData(&netlink.Ndmsg{Family: uint8(nlFamily), Index: uint32(index)})
+	req.AddData(nl.NewRtAttr(netlink.NDA_DST, ip.AsSlice()))
+	answers, err := req.Execute(unix.NETLINK_ROUTE, unix.RTM_NEWNEIGH)
+	if err != nil {
+		return nil, err
+	}
+	if len(answers) == 0 {
+		return nil, unix.ENOENT
+	}
+	return netlink.NeighDeserialize(answers[0])
+}
+
+// hear takes over what the kernel says of a neighbour by itself. p.mu is held.
+func (p *hops) hear(n *netlink.Neigh, gone bool) {
+	ip, ok := netip.AddrFromSlice(n.IP)
+	if !ok {
+		return
+	}
+	if gone {
+		n.State = unix.NUD_NONE
+	}
+	for _, h := range p.table {
+		s := h.state.Load()
+		if s.err != nil || s.index != n.LinkIndex || s.via != ip {
+			continue
+		}
+		next := *s
+		next.meet(n)
+		if next.direct != s.direct || next.outer.DstMAC != s.outer.DstMAC {
+			// It compiled before with other addresses.
+			next.stack, _ = next.outer.CompileUDP()
+			h.state.Store(&next)
+		}
+		if next.direct && n.State&unix.NUD_STALE != 0 {
+			h.ask.Store(true)
+		}
+	}
+}
+
+// errnoOf is the errno in err, or another where it has none.
+func errnoOf(err error, otherwise syscall.Errno) error {
+	var errno syscall.Errno
+	if errors.As(err, &errno) && errno != 0 {
+		return errno
+	}
+	return otherwise
+}
+
+// localAddrs are the addresses of the namespace, or of one device.
+func (p *hops) localAddrs(v6 bool) ([]netip.Addr, error) {
+	nlFamily := netlink.FAMILY_V4
+	if v6 {
+		nlFamily = netlink.FAMILY_V6
+	}
+	list, err := p.handle.AddrList(nil, nlFamily)
+	if err != nil {
+		return nil, fmt.Errorf("addresses of this host: %w", err)
+	}
+	var addrs []netip.Addr
+	for _, a := range list {
+		if ip, ok := netip.AddrFromSlice(a.IP); ok && (p.device == 0 || a.LinkIndex == p.device) {
+			addrs = append(addrs, ip.Unmap())
+		}
+	}
+	return addrs, nil
+}

@@ -1,0 +1,64 @@
+package transport
+
+import (
+	"net/netip"
+	"time"
+)
+
+// PacketConfig describes a VTEP on packet sockets (AF_PACKET): the whole outer
+// stack, from Ethernet to UDP, is written and read here and not by the kernel.
+// The fields mean what they mean in UDPConfig where they have the same name.
+type PacketConfig struct {
+	// Local addresses, at most one of each family. With an unspecified one
+	// routing chooses the source, and packets to every address of the host
+	// (that of Device, if given) are received.
+	Local []netip.Addr
+	// Port to receive on. 0 = 4789. A UDP socket holds it, so that the kernel
+	// does not answer "port unreachable" and nobody else takes it.
+	Port uint16
+	// SourcePortLo and SourcePortHi bound the source ports, both included.
+	// Every port in between is used: nothing is bound to them.
+	// 0, 0 = 49152 to 65535 (RFC 7348 section 5).
+	SourcePortLo, SourcePortHi uint16
+	// Receivers is how many sockets share what arrives, by flow. 0 = 1.
+	Receivers int
+	// Netns is the network namespace of the sockets: a path, or a name under
+	// /run/netns. Empty: the caller's.
+	Netns string
+	// Device is the only underlay device. Empty: packets may come by any
+	// device, and leave by the one that the route to the peer names.
+	Device string
+	// DontFragment sets DF in the outer IPv4 header, as Train.DontFragment does
+	// for one train.
+	DontFragment bool
+	// TTL of the outer header. 0 = 64.
+	TTL int
+	// NoChecksum sends an outer UDP checksum of zero over IPv4, as RFC 7348
+	// section 5 says one should. Trains are then sent datagram by datagram:
+	// the kernel does not segment them without. Over IPv6 there is always one.
+	NoChecksum bool
+	// BusyPoll is how long a receiver goes on asking its socket before it goes
+	// to sleep. 0 = not at all.
+	BusyPoll time.Duration
+	// NoGSO has trains taken apart and checksums computed here instead of by
+	// the kernel or the device. NoGRO has the kernel not put together what
+	// arrives.
+	NoGSO, NoGRO bool
+}
+
+// Counters count what a Conn dropped that the kernel would have dropped, and
+// counted, below a UDP socket.
+type Counters struct {
+	// RxBadPacket: an outer header that contradicts itself or the packet, or a
+	// wrong IPv4 header checksum.
+	RxBadPacket uint64
+	// RxChecksum: a wrong outer UDP checksum, or none over IPv6.
+	RxChecksum uint64
+	// RxQueueFull: the socket's buffer was full.
+	RxQueueFull uint64
+}
+
+// Counting is a Conn that has Counters.
+type Counting interface {
+	Counters() Counters
+}

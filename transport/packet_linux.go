@@ -1,0 +1,395 @@
+package transport
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"net/netip"
+	"os"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/govxlan/govxlan/internal/namespace"
+	"github.com/govxlan/govxlan/vxlan"
+	"golang.org/x/sys/unix"
+)
+
+// packetConn is the Conn of ListenPacket.
+type packetConn struct {
+	locals    []netip.AddrPort
+	ports     vxlan.PortRange
+	ttl       uint8
+	df        bool
+	zero      bool // no checksum over IPv4
+	offload   bool // checksums and segmentation are the kernel's work
+	busy      time.Duration
+	receivers []*socket
+	senders   []*socket // AF_PACKET, shared out among Senders
+	direct    [2]*socket
+	hold      []*socket
+	hops      *hops
+
+	// segments is Limits.Segments; it sinks to 1 when the kernel refuses to
+	// segment what a packet socket sends.
+	segments atomic.Int32
+	given    atomic.Uint32 // Senders
+	bound    int           // index of the device that receivers are bound to
+
+	badPacket, badChecksum atomic.Uint64
+	mu                     sync.Mutex
+	queueFull              uint64 // reading it from the kernel clears it
+
+	zones     zones
+	closeOnce sync.Once
+}
+
+var (
+	_ Conn     = (*packetConn)(nil)
+	_ Counting = (*packetConn)(nil)
+)
+
+// ListenPacket opens the sockets of a VTEP that writes and reads whole packets.
+// It needs CAP_NET_RAW. On failure nothing stays open.
+func ListenPacket(cfg PacketConfig) (Conn, error) {
+	if cfg.Port == 0 {
+		cfg.Port = vxlan.Port
+	}
+	c := &packetConn{
+		ports: vxlan.PortRange{Lo: cfg.SourcePortLo, Hi: cfg.SourcePortHi},
+		ttl:   uint8(cfg.TTL), df: cfg.DontFragment, zero: cfg.NoChecksum, offload: !cfg.NoGSO,
+		busy: cfg.BusyPoll, zones: zones{netns: cfg.Netns},
+	}
+	if c.ports == (vxlan.PortRange{}) {
+		c.ports = vxlan.PortRange{Lo: vxlan.SourcePortLo, Hi: vxlan.SourcePortHi}
+	}
+	if !c.ports.Valid() {
+		return nil, fmt.Errorf("source ports %v: give the lower one first, and not 0", c.ports)
+	}
+	if cfg.TTL < 0 || cfg.TTL > 255 {
+		return nil, fmt.Errorf("TTL %d: %w", cfg.TTL, unix.EINVAL)
+	}
+	if c.ttl == 0 {
+		c.ttl = 64
+	}
+	cfg.Receivers = max(cfg.Receivers, 1)
+	c.segments.Store(1)
+	if c.offload {
+		c.segments.Store(MaxSegments)
+	}
+	if err := namespace.Do(cfg.Netns, func() error { return c.open(&cfg) }); err != nil {
+		c.Close()
+		return nil, err
+	}
+	c.hops.start()
+	return c, nil
+}
+
+// open opens everything; the calling thread is in the namespace.
+func (c *packetConn) open(cfg *PacketConfig) error {
+	if len(cfg.Local) == 0 {
+		return errors.New("no local address given")
+	}
+	var locals [2]netip.Addr
+	for _, local := range cfg.Local {
+		local = local.Unmap()
+		if !local.IsValid() {
+			return errors.New("a local address is empty; 0.0.0.0 leaves the choice to routing")
+		}
+		f := family(local)
+		if locals[f].IsValid() {
+			return fmt.Errorf("two local addresses of one family: %v", cfg.Local)
+		}
+		locals[f] = local
+		at := netip.AddrPortFrom(local, cfg.Port)
+		if err := c.holdPort(cfg, at); err != nil {
+			return err
+		}
+		c.locals = append(c.locals, at)
+	}
+	var err error
+	if c.hops, err = newHops(locals, cfg.Device, &c.zones, c.follow); err != nil {
+		return err
+	}
+	for range cfg.Receivers {
+		s, err := packetSocket(0)
+		if err != nil {
+			return err
+		}
+		c.senders = append(c.senders, s)
+	}
+	for _, at := range c.locals {
+		f := family(at.Addr())
+		if c.direct[f], err = c.directSocket(cfg, f == 1); err != nil {
+			return err
+		}
+		if err := c.openReceivers(cfg, at); err != nil {
+			return fmt.Errorf("listen on %v: %w", at, err)
+		}
+	}
+	return nil
+}
+
+// holdPort binds a UDP socket to the port that drops all that it gets: the
+// kernel then neither answers for the port nor gives it to anybody else. It
+// also is who UDP_GRO is asked of: the kernel puts packets together for the
+// port, whoever takes them.
+func (c *packetConn) holdPort(cfg *PacketConfig, at netip.AddrPort) error {
+	opener := udpConn{zones: zones{netns: c.zones.netns}}
+	s, err := opener.open(&UDPConfig{Device: cfg.Device, TTL: 64}, at, false)
+	if err != nil {
+		return err
+	}
+	c.hold = append(c.hold, s)
+	if err := refuseAll(s); err != nil {
+		return fmt.Errorf("hold %v: %w", at, err)
+	}
+	if cfg.NoGRO {
+		return nil
+	}
+	// Absent before 5.0: then nothing is put together.
+	return s.raw.Control(func(fd uintptr) { _ = unix.SetsockoptInt(int(fd), unix.SOL_UDP, unix.UDP_GRO, 1) })
+}
+
+// packetSocket opens a packet socket that receives nothing before it is bound.
+func packetSocket(receivers int) (_ *socket, err error) {
+	fd, err := unix.Socket(unix.AF_PACKET, unix.SOCK_RAW|unix.SOCK_NONBLOCK|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		if errors.Is(err, unix.EPERM) {
+			return nil, fmt.Errorf("packet socket: %w (run as root, or with CAP_NET_RAW)", err)
+		}
+		return nil, os.NewSyscallError("socket AF_PACKET", err)
+	}
+	defer func() {
+		if err != nil {
+			unix.Close(fd)
+		}
+	}()
+	// A vnet header in front of each packet, both ways: what of checksums and
+	// segmentation is left to do.
+	if err := unix.SetsockoptInt(fd, unix.SOL_PACKET, unix.PACKET_VNET_HDR, 1); err != nil {
+		return nil, os.NewSyscallError("setsockopt PACKET_VNET_HDR", err)
+	}
+	if receivers > 0 {
+		bufferSize(fd, unix.SO_RCVBUFFORCE, unix.SO_RCVBUF, recvBuffer)
+	} else {
+		bufferSize(fd, unix.SO_SNDBUFFORCE, unix.SO_SNDBUF, sendBuffer)
+	}
+	return wrap(fd, "packet")
+}
+
+// wrap gives a descriptor to the runtime's poller.
+func wrap(fd int, name string) (*socket, error) {
+	file := os.NewFile(uintptr(fd), name)
+	raw, err := file.SyscallConn()
+	if err != nil {
+		return nil, err
+	}
+	return &socket{file: file, raw: raw}, nil
+}
+
+// directSocket opens a socket that gives the kernel's IP packets from the IP
+// header on. It receives nothing.
+func (c *packetConn) directSocket(cfg *PacketConfig, v6 bool) (_ *socket, err error) {
+	domain := unix.AF_INET
+	if v6 {
+		domain = unix.AF_INET6
+	}
+	fd, err := unix.Socket(domain, unix.SOCK_RAW|unix.SOCK_NONBLOCK|unix.SOCK_CLOEXEC, unix.IPPROTO_RAW)
+	if err != nil {
+		return nil, os.NewSyscallError("socket IPPROTO_RAW", err)
+	}
+	defer func() {
+		if err != nil {
+			unix.Close(fd)
+		}
+	}()
+	// As for UDP sockets: the device's MTU is the limit, nothing is fragmented
+	// here, and the path-MTU cache has no say.
+	level, name := unix.IPPROTO_IP, unix.IP_MTU_DISCOVER
+	if v6 {
+		level, name = unix.IPPROTO_IPV6, unix.IPV6_MTU_DISCOVER
+	}
+	if err := unix.SetsockoptInt(fd, level, name, unix.IP_PMTUDISC_INTERFACE); err != nil {
+		return nil, os.NewSyscallError("setsockopt MTU_DISCOVER", err)
+	}
+	bufferSize(fd, unix.SO_SNDBUFFORCE, unix.SO_SNDBUF, sendBuffer)
+	if cfg.Device != "" {
+		if err := unix.SetsockoptString(fd, unix.SOL_SOCKET, unix.SO_BINDTODEVICE, cfg.Device); err != nil {
+			return nil, fmt.Errorf("bind to device %s: %w", cfg.Device, err)
+		}
+	}
+	return wrap(fd, "ip")
+}
+
+// openReceivers opens the packet sockets of one family.
+func (c *packetConn) openReceivers(cfg *PacketConfig, at netip.AddrPort) error {
+	v6 := at.Addr().Is6()
+	filter, err := c.filter(at)
+	if err != nil {
+		return err
+	}
+	var first int // the fanout group
+	for i := range cfg.Receivers {
+		s, err := packetSocket(1)
+		if err != nil {
+			return err
+		}
+		s.v6, s.zones, s.port = v6, &c.zones, at.Port()
+		c.receivers = append(c.receivers, s)
+		var failed error
+		if err := s.raw.Control(func(fd uintptr) {
+			if failed = attachFilter(int(fd), filter); failed != nil {
+				return
+			}
+			// Absent before 4.20; of one protocol only, a socket does not see
+			// what goes out anyway.
+			_ = unix.SetsockoptInt(int(fd), unix.SOL_PACKET, unix.PACKET_IGNORE_OUTGOING, 1)
+			if failed = bindPacket(int(fd), v6, c.hops.device); failed != nil || cfg.Receivers == 1 {
+				return
+			}
+			group := first
+			if i == 0 {
+				group = unix.PACKET_FANOUT_FLAG_UNIQUEID << 16
+			}
+			failed = os.NewSyscallError("setsockopt PACKET_FANOUT",
+				unix.SetsockoptInt(int(fd), unix.SOL_PACKET, unix.PACKET_FANOUT, group|unix.PACKET_FANOUT_HASH<<16))
+			if i == 0 && failed == nil {
+				first, failed = unix.GetsockoptInt(int(fd), unix.SOL_PACKET, unix.PACKET_FANOUT)
+				first &= 0xFFFF
+			}
+		}); err != nil {
+			return err
+		}
+		if failed != nil {
+			return failed
+		}
+	}
+	c.bound = c.hops.device
+	return nil
+}
+
+// filter makes the filter of one local address.
+func (c *packetConn) filter(at netip.AddrPort) ([]unix.SockFilter, error) {
+	addrs := []netip.Addr{at.Addr()}
+	if at.Addr().IsUnspecified() {
+		var err error
+		if addrs, err = c.hops.localAddrs(at.Addr().Is6()); err != nil {
+			return nil, err
+		}
+	}
+	return udpFilter(addrs, at.Addr().Is6(), at.Port()), nil
+}
+
+// networkOrder is an EtherType as socket addresses of packets have it.
+func networkOrder(etherType uint16) uint16 {
+	var b [2]byte
+	binary.BigEndian.PutUint16(b[:], etherType)
+	return binary.NativeEndian.Uint16(b[:])
+}
+
+// bindPacket lets a packet socket receive what one IP version brings, by one
+// device or, with index 0, by all.
+func bindPacket(fd int, v6 bool, index int) error {
+	protocol := networkOrder(unix.ETH_P_IP)
+	if v6 {
+		protocol = networkOrder(unix.ETH_P_IPV6)
+	}
+	return os.NewSyscallError("bind AF_PACKET", unix.Bind(fd, &unix.SockaddrLinklayer{Protocol: protocol, Ifindex: index}))
+}
+
+// follow adapts the sockets to what changed in the namespace: the device may be
+// another one of that name, and an unspecified address stand for others.
+func (c *packetConn) follow() {
+	device := c.hops.device
+	moved := device != c.bound
+	c.bound = device
+	for _, s := range c.receivers {
+		at := c.locals[0]
+		if at.Addr().Is6() != s.v6 {
+			at = c.locals[1]
+		}
+		var filter []unix.SockFilter
+		if at.Addr().IsUnspecified() {
+			filter, _ = c.filter(at)
+		}
+		if !moved && filter == nil {
+			continue
+		}
+		// What fails is tried again at the next change.
+		_ = s.raw.Control(func(fd uintptr) {
+			if filter != nil && attachFilter(int(fd), filter) != nil {
+				c.bound = -1
+			}
+			if moved && bindPacket(int(fd), s.v6, device) != nil {
+				c.bound = -1
+			}
+		})
+	}
+	if !moved {
+		return
+	}
+	for _, s := range append([]*socket{c.direct[0], c.direct[1]}, c.hold...) {
+		if s == nil {
+			continue
+		}
+		_ = s.raw.Control(func(fd uintptr) {
+			if unix.SetsockoptString(int(fd), unix.SOL_SOCKET, unix.SO_BINDTODEVICE, c.hops.deviceName) != nil {
+				c.bound = -1
+			}
+		})
+	}
+}
+
+func (c *packetConn) Locals() []netip.AddrPort { return c.locals }
+
+func (c *packetConn) Limits() Limits {
+	return Limits{Segments: int(c.segments.Load()), Flows: c.ports.Len()}
+}
+
+func (c *packetConn) Receivers() []Receiver {
+	receivers := make([]Receiver, len(c.receivers))
+	for i, s := range c.receivers {
+		receivers[i] = newPacketReceiver(c, s)
+	}
+	return receivers
+}
+
+func (c *packetConn) NewSender() Sender {
+	n := c.given.Add(1)
+	return newPacketSender(c, c.senders[int(n)%len(c.senders)])
+}
+
+// Counters returns what was dropped since ListenPacket.
+func (c *packetConn) Counters() Counters {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for _, s := range c.receivers {
+		_ = s.raw.Control(func(fd uintptr) {
+			if stats, err := unix.GetsockoptTpacketStats(int(fd), unix.SOL_PACKET, unix.PACKET_STATISTICS); err == nil {
+				c.queueFull += uint64(stats.Drops)
+			}
+		})
+	}
+	return Counters{
+		RxBadPacket: c.badPacket.Load(), RxChecksum: c.badChecksum.Load(), RxQueueFull: c.queueFull,
+	}
+}
+
+// String names the transport.
+func (c *packetConn) String() string { return "packet" }
+
+func (c *packetConn) Close() error {
+	c.closeOnce.Do(func() {
+		if c.hops != nil {
+			c.hops.close()
+		}
+		all := append(append(append([]*socket{c.direct[0], c.direct[1]}, c.receivers...), c.senders...), c.hold...)
+		for _, s := range all {
+			if s != nil {
+				s.file.Close()
+			}
+		}
+	})
+	return nil
+}

@@ -1,0 +1,331 @@
+package transport
+
+import (
+	"encoding/binary"
+	"net"
+	"net/netip"
+	"runtime"
+	"unsafe"
+
+	"github.com/govxlan/govxlan/vxlan"
+	"golang.org/x/sys/unix"
+)
+
+const (
+	// headerBytes is the room for vnet header and stack of one message, and
+	// headerStart where they begin, for the IP header to be aligned.
+	headerBytes = 96
+	headerStart = 6
+)
+
+// packetSender implements Sender over the packet sockets of a packetConn.
+type packetSender struct {
+	c    *packetConn
+	sock *socket
+
+	known    map[netip.AddrPort]*hop
+	lastAddr netip.AddrPort // memo: trains come in runs to one VTEP
+	last     *hop
+	id       uint16 // IPv4 identification
+
+	msgs    [sendMessages]mmsghdr
+	iov     [2 * sendMessages]unix.Iovec // headers, payload
+	headers [sendMessages][headerBytes]byte
+	links   [sendMessages]unix.RawSockaddrLinklayer
+	addrs   [sendMessages]rawAddr // for packets that the kernel's IP takes
+
+	// State of the system call in progress, for a closure made once.
+	call       func(fd uintptr) bool
+	begin, end int // messages [begin:end] are to be sent
+	errno      unix.Errno
+}
+
+func newPacketSender(c *packetConn, sock *socket) *packetSender {
+	s := &packetSender{c: c, sock: sock, known: make(map[netip.AddrPort]*hop)}
+	s.call = s.sendmmsg
+	for i := range s.msgs {
+		h := &s.msgs[i].hdr
+		h.Iov = &s.iov[2*i]
+		h.SetIovlen(2)
+	}
+	return s
+}
+
+func (s *packetSender) Send(trains []Train) (int, error) {
+	done := 0
+	for done < len(trains) {
+		n, err := s.sendSome(trains[done:])
+		done += n
+		if err != nil {
+			return done, err
+		}
+	}
+	return done, nil
+}
+
+// sendSome sends the longest run of trains that one system call takes, at
+// least one train.
+func (s *packetSender) sendSome(trains []Train) (int, error) {
+	t := &trains[0]
+	h, state, err := s.way(t)
+	if err != nil {
+		return 0, err
+	}
+	segments := s.segments(state)
+	switch {
+	case !state.direct || h.ask.Load():
+		h.ask.Store(false)
+		return s.sendSingly(t, state, s.c.direct[family(t.Addr.Addr())])
+	case segments == 1 && t.Len() > 1:
+		return s.sendSingly(t, state, s.sock)
+	case t.Len() > segments:
+		return s.sendPieces(t, state, segments)
+	}
+	n := 0
+	for {
+		if err := s.message(n, t, t.Buf, t.Len(), state); err != nil {
+			if n == 0 {
+				return 0, err
+			}
+			break
+		}
+		if n++; n == len(trains) || n == sendMessages {
+			break
+		}
+		t = &trains[n]
+		if h, state, err = s.way(t); err != nil || !state.direct || h.ask.Load() || t.Len() > s.segments(state) {
+			break // not with this call
+		}
+	}
+	sent, err := s.flush(s.sock, n)
+	if sent < n && err == unix.EINVAL && trains[sent].Len() > 1 {
+		if err = s.fallBack(&trains[sent]); err == nil {
+			sent++
+		}
+	}
+	runtime.KeepAlive(trains)
+	return sent, err
+}
+
+// segments is how many datagrams the kernel takes as one on this way: without
+// checksums it does not segment.
+func (s *packetSender) segments(state *hopState) int {
+	if s.c.zero && !state.stack.V6() {
+		return 1
+	}
+	return int(s.c.segments.Load())
+}
+
+// fallBack sends a train by itself that the kernel refused to segment (it does
+// from 6.2 on), and all trains from now on if that was why.
+func (s *packetSender) fallBack(t *Train) error {
+	_, state, err := s.way(t)
+	if err != nil {
+		return err
+	}
+	if _, err = s.sendSingly(t, state, s.sock); err == nil {
+		s.c.segments.Store(1)
+	}
+	return err
+}
+
+// way finds where a train goes next, and whether it can.
+func (s *packetSender) way(t *Train) (*hop, *hopState, error) {
+	h := s.last
+	if h == nil || t.Addr != s.lastAddr || h.dead.Load() {
+		if h = s.find(t.Addr); h == nil {
+			return nil, nil, ErrNoFamily
+		}
+		s.last, s.lastAddr = h, t.Addr
+	}
+	if !h.used.Load() {
+		h.used.Store(true)
+	}
+	state := h.state.Load()
+	if state.err != nil {
+		return h, nil, state.err
+	}
+	// A superframe of any size would pass: only its segments count.
+	size := len(t.Buf)
+	if t.Len() > 1 {
+		size = t.Stride
+	}
+	if state.stack.Len()-state.stack.L3()+size > state.mtu {
+		return h, nil, unix.EMSGSIZE
+	}
+	return h, state, nil
+}
+
+// find returns the next hop of a VTEP, nil for a family without local address.
+func (s *packetSender) find(to netip.AddrPort) *hop {
+	if h := s.known[to]; h != nil && !h.dead.Load() {
+		return h
+	}
+	addr := to.Addr().Unmap()
+	if s.c.direct[family(addr)] == nil {
+		return nil
+	}
+	if len(s.known) >= mostHops {
+		clear(s.known)
+	}
+	h := s.c.hops.get(netip.AddrPortFrom(addr, to.Port()))
+	s.known[to] = h
+	return h
+}
+
+// sendPieces sends a train that is longer than the kernel takes at once.
+func (s *packetSender) sendPieces(t *Train, state *hopState, segments int) (int, error) {
+	for rest := t.Buf; len(rest) > 0; {
+		piece := rest[:min(len(rest), segments*t.Stride)]
+		if err := s.message(0, t, piece, (len(piece)+t.Stride-1)/t.Stride, state); err != nil {
+			return 0, err
+		}
+		if _, err := s.flush(s.sock, 1); err != nil {
+			return 0, err
+		}
+		rest = rest[len(piece):]
+	}
+	return 1, nil
+}
+
+// sendSingly sends a train datagram by datagram, over a packet socket or one
+// of the kernel's IP.
+func (s *packetSender) sendSingly(t *Train, state *hopState, sock *socket) (int, error) {
+	for i := 0; i == 0 || i < t.Len(); {
+		n := 0
+		for ; n < sendMessages && (i == 0 || i < t.Len()); n, i = n+1, i+1 {
+			b := t.Datagram(i)
+			err := error(nil)
+			if sock == s.sock {
+				err = s.message(n, t, b, 1, state)
+			} else {
+				err = s.messageDirect(n, t, b, state)
+			}
+			if err != nil {
+				return 0, err
+			}
+		}
+		if _, err := s.flush(sock, n); err != nil {
+			return 0, err
+		}
+	}
+	return 1, nil
+}
+
+// fields are what a train says about its headers.
+func (s *packetSender) fields(t *Train, count int, checksum vxlan.UDPChecksum) vxlan.UDPFields {
+	ttl := t.TTL
+	if ttl == 0 {
+		ttl = s.c.ttl
+	}
+	id := s.id
+	s.id += uint16(count)
+	return vxlan.UDPFields{
+		SrcPort: s.c.ports.Port(t.Hash), TOS: t.TOS, TTL: ttl, DF: s.c.df || t.DontFragment,
+		ID: id, FlowLabel: t.FlowLabel & 0xFFFFF, Checksum: checksum,
+	}
+}
+
+// message fills the i-th message for a packet socket: count datagrams of t
+// that are in b.
+func (s *packetSender) message(i int, t *Train, b []byte, count int, state *hopState) error {
+	kind := vxlan.FullChecksum
+	switch {
+	case s.c.zero && !state.stack.V6():
+		kind = vxlan.NoChecksum
+	case s.c.offload:
+		kind = vxlan.PartialChecksum
+	}
+	f := s.fields(t, count, kind)
+	header := s.headers[i][headerStart:]
+	length := state.stack.Len()
+	if err := state.stack.Put(header[vnetHeaderLen:], b, &f); err != nil {
+		return unix.EMSGSIZE
+	}
+	vnet := header[:vnetHeaderLen]
+	clear(vnet)
+	if kind == vxlan.PartialChecksum {
+		vnet[0] = vnetNeedsChecksum
+		binary.NativeEndian.PutUint16(vnet[6:], uint16(length-vxlan.UDPLen))
+		binary.NativeEndian.PutUint16(vnet[8:], 6)
+		if count > 1 {
+			vnet[1] = vnetGSOUDP
+			binary.NativeEndian.PutUint16(vnet[2:], uint16(length))
+			binary.NativeEndian.PutUint16(vnet[4:], uint16(t.Stride))
+		}
+	}
+	link := &s.links[i]
+	link.Family = unix.AF_PACKET
+	link.Ifindex = int32(state.index)
+	link.Protocol = networkOrder(unix.ETH_P_IP)
+	if state.stack.V6() {
+		link.Protocol = networkOrder(unix.ETH_P_IPV6)
+	}
+	h := &s.msgs[i].hdr
+	h.Name = (*byte)(unsafe.Pointer(link))
+	h.Namelen = unix.SizeofSockaddrLinklayer
+	s.parts(i, header[:vnetHeaderLen+length], b)
+	return nil
+}
+
+// messageDirect fills the i-th message for the kernel's IP: one datagram, from
+// its IP header on.
+func (s *packetSender) messageDirect(i int, t *Train, b []byte, state *hopState) error {
+	kind := vxlan.FullChecksum
+	if s.c.zero && !state.stack.V6() {
+		kind = vxlan.NoChecksum
+	}
+	f := s.fields(t, 1, kind)
+	header := s.headers[i][headerStart+vnetHeaderLen:]
+	if err := state.stack.Put(header, b, &f); err != nil {
+		return unix.EMSGSIZE
+	}
+	h := &s.msgs[i].hdr
+	h.Name = (*byte)(unsafe.Pointer(&s.addrs[i]))
+	h.Namelen = putAddr(&s.addrs[i], netip.AddrPortFrom(t.Addr.Addr(), 0), &s.c.zones)
+	s.parts(i, header[state.stack.L3():state.stack.Len()], b)
+	return nil
+}
+
+// parts gives the i-th message its two places.
+func (s *packetSender) parts(i int, header, payload []byte) {
+	s.iov[2*i].Base = unsafe.SliceData(header)
+	s.iov[2*i].SetLen(len(header))
+	s.iov[2*i+1].Base = unsafe.SliceData(payload)
+	s.iov[2*i+1].SetLen(len(payload))
+}
+
+// flush sends the first n messages and returns how many were.
+func (s *packetSender) flush(sock *socket, n int) (int, error) {
+	s.begin, s.end, s.errno = 0, n, 0
+	if err := sock.raw.Write(s.call); err != nil {
+		return s.begin, net.ErrClosed
+	}
+	if s.errno != 0 {
+		return s.begin, s.errno
+	}
+	return s.begin, nil
+}
+
+// sendmmsg is called by the poller with the descriptor; false waits for room.
+func (s *packetSender) sendmmsg(fd uintptr) bool {
+	for s.begin < s.end {
+		n, _, errno := unix.RawSyscall6(unix.SYS_SENDMMSG, fd, uintptr(unsafe.Pointer(&s.msgs[s.begin])),
+			uintptr(s.end-s.begin), unix.MSG_DONTWAIT|unix.MSG_NOSIGNAL, 0, 0)
+		switch errno {
+		case 0:
+			s.begin += int(n)
+		case unix.EINTR:
+		case unix.EAGAIN:
+			return false
+		case unix.ENXIO, unix.ENODEV:
+			// The device was deleted; the next hop is looked up anew soon.
+			s.errno = unix.ENETDOWN
+			return true
+		default:
+			s.errno = errno
+			return true
+		}
+	}
+	return true
+}
