@@ -344,6 +344,9 @@ func (c *udpConn) Receivers() []Receiver {
 
 func (c *udpConn) NewSender() Sender { return newUDPSender(c) }
 
+// String names the transport.
+func (c *udpConn) String() string { return "udp" }
+
 func (c *udpConn) Close() error {
 	c.closeOnce.Do(func() {
 		for _, s := range c.all {

@@ -94,6 +94,16 @@ type EndpointCounters struct {
 	RxDropShortFrame uint64 `json:"rx_drop_short_frame"`
 	// RxDropUnknownVNI: no such VNI is configured.
 	RxDropUnknownVNI uint64 `json:"rx_drop_unknown_vni"`
+
+	// Those of a transport that counts such itself; below a UDP socket the
+	// kernel does.
+
+	// RxDropBadPacket: an outer header that contradicts itself.
+	RxDropBadPacket uint64 `json:"rx_drop_bad_packet"`
+	// RxDropChecksum: a wrong outer UDP checksum, or none over IPv6.
+	RxDropChecksum uint64 `json:"rx_drop_checksum"`
+	// RxDropQueueFull: more arrived than was fetched.
+	RxDropQueueFull uint64 `json:"rx_drop_queue_full"`
 }
 
 // read copies the counters. Each is exact; together they are of about the same

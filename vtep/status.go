@@ -2,23 +2,28 @@ package vtep
 
 import (
 	"cmp"
+	"fmt"
 	"net/netip"
 	"slices"
 	"strings"
 	"time"
 
 	"github.com/govxlan/govxlan/fdb"
+	"github.com/govxlan/govxlan/transport"
 	"github.com/govxlan/govxlan/vxlan"
 )
 
 // Status is an endpoint at one moment. Its JSON form is what `govxlan status`
 // prints.
 type Status struct {
-	Local    string           `json:"local"`
-	Port     uint16           `json:"port"`
-	Uptime   Seconds          `json:"uptime_s"`
-	Counters EndpointCounters `json:"counters"`
-	VNIs     []VNIStatus      `json:"vnis"`
+	Local string `json:"local"`
+	Port  uint16 `json:"port"`
+	// Transport is what the Conn calls itself, such as udp or packet; empty
+	// when it has no name.
+	Transport string           `json:"transport,omitempty"`
+	Uptime    Seconds          `json:"uptime_s"`
+	Counters  EndpointCounters `json:"counters"`
+	VNIs      []VNIStatus      `json:"vnis"`
 }
 
 // VNIStatus is one VNI of a Status.
@@ -85,6 +90,13 @@ func (e *Endpoint) Status() Status {
 		s.Port = a.Port()
 	}
 	s.Local = strings.Join(locals, ",")
+	if name, ok := e.conn.(fmt.Stringer); ok {
+		s.Transport = name.String()
+	}
+	if c, ok := e.conn.(transport.Counting); ok {
+		n := c.Counters()
+		s.Counters.RxDropBadPacket, s.Counters.RxDropChecksum, s.Counters.RxDropQueueFull = n.RxBadPacket, n.RxChecksum, n.RxQueueFull
+	}
 	for _, o := range e.sorted() {
 		s.VNIs = append(s.VNIs, o.status(now))
 	}

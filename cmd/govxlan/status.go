@@ -70,7 +70,11 @@ func newStatusCommand() *cobra.Command {
 
 // printStatus prints an endpoint in at most 80 columns.
 func printStatus(w io.Writer, s control.Status) error {
-	fmt.Fprintf(w, "govxlan %s  local %s port %d  up %v\n", s.Version, s.Local, s.Port, duration(s.Uptime))
+	over := ""
+	if s.Transport != "" {
+		over = "  transport " + s.Transport
+	}
+	fmt.Fprintf(w, "govxlan %s  local %s port %d%s  up %v\n", s.Version, s.Local, s.Port, over, duration(s.Uptime))
 	if d := drops(s.Counters); d != "" {
 		fmt.Fprintf(w, "  dropped before any VNI: %s\n", d)
 	}

@@ -43,6 +43,7 @@ type upFlags struct {
 	allowUnknown bool
 	offload      string
 	queues       int
+	transport    string
 	busyPoll     time.Duration
 	logLevel     string
 	logFormat    string
@@ -106,6 +107,7 @@ one line when frames can flow, and remove everything on SIGINT or SIGTERM.`,
 	fs.BoolVar(&f.allowUnknown, "allow-unknown-vteps", false, "accept frames from VTEPs that are neither peer nor static")
 	fs.StringVar(&f.offload, "offload", "auto", "auto: whatever the kernel offers; off: plain frames and datagrams")
 	fs.IntVar(&f.queues, "queues", 0, "queues of the TAP and sockets of the port (default 1)")
+	fs.StringVar(&f.transport, "transport", "udp", "udp: sockets of the kernel; packet: whole packets from and to the devices")
 	fs.StringVar(&f.control, "control", "", "control socket (default: /run/govxlan/<port>-<network namespace>.sock)")
 	fs.DurationVar(&f.busyPoll, "busy-poll", 0, "poll this long before sleeping, such as 50us: latency for CPU (default off)")
 	fs.StringVar(&f.pprof, "pprof", "", "serve profiles on this loopback address, such as 127.0.0.1:6060")
@@ -130,6 +132,7 @@ type upPlan struct {
 	allowUnknown bool
 	offload      bool
 	queues       int
+	packet       bool // --transport packet
 	busyPoll     time.Duration
 	control      string
 	pprof        string
@@ -214,6 +217,13 @@ func (f *upFlags) plan() (*upPlan, error) {
 	default:
 		return nil, usagef("--offload %q: give auto or off", f.offload)
 	}
+	switch f.transport {
+	case "udp":
+	case "packet":
+		p.packet = true
+	default:
+		return nil, usagef("--transport %q: give udp or packet", f.transport)
+	}
 	if f.queues < 0 || f.queues > 64 {
 		return nil, usagef("--queues %d: give 1 to 64", f.queues)
 	}
@@ -278,11 +288,7 @@ func (p *upPlan) run(ctx context.Context, stdout, stderr io.Writer) (err error) 
 		}
 	}
 
-	conn, err := transport.ListenUDP(transport.UDPConfig{
-		Local: under.local, Port: p.port, Device: p.dev,
-		SourcePortLo: p.sourcePorts.Lo, SourcePortHi: p.sourcePorts.Hi,
-		Receivers: p.queues, BusyPoll: p.busyPoll, NoGSO: !p.offload, NoGRO: !p.offload,
-	})
+	conn, err := p.listen(under.local)
 	if err != nil {
 		return p.explainListen(err, under.local)
 	}
@@ -324,7 +330,7 @@ func (p *upPlan) run(ctx context.Context, stdout, stderr io.Writer) (err error) 
 		return errors.Join(err, endpoint.Close())
 	}
 	log.Info("endpoint is up", zap.Stringer("vni", p.vni), zap.String("device", dev.Name()),
-		zap.Stringer("offload", dev.Features()), zap.Int("queues", len(dev.Readers())),
+		zap.Stringer("offload", dev.Features()), zap.Int("queues", len(dev.Readers())), zap.String("transport", endpoint.Status().Transport),
 		zap.Int("train", conn.Limits().Segments), zap.Int("source_ports", conn.Limits().Flows),
 		zap.String("version", version))
 	if _, err := fmt.Fprintln(stdout, upLine(p, conn, dev, peers)); err != nil {
@@ -339,6 +345,22 @@ func (p *upPlan) run(ctx context.Context, stdout, stderr io.Writer) (err error) 
 	err = tasks.Wait()
 	log.Info("endpoint is down")
 	return err
+}
+
+// listen opens the transport that was asked for.
+func (p *upPlan) listen(local []netip.Addr) (transport.Conn, error) {
+	if p.packet {
+		return transport.ListenPacket(transport.PacketConfig{
+			Local: local, Port: p.port, Device: p.dev,
+			SourcePortLo: p.sourcePorts.Lo, SourcePortHi: p.sourcePorts.Hi,
+			Receivers: p.queues, BusyPoll: p.busyPoll, NoGSO: !p.offload, NoGRO: !p.offload,
+		})
+	}
+	return transport.ListenUDP(transport.UDPConfig{
+		Local: local, Port: p.port, Device: p.dev,
+		SourcePortLo: p.sourcePorts.Lo, SourcePortHi: p.sourcePorts.Hi,
+		Receivers: p.queues, BusyPoll: p.busyPoll, NoGSO: !p.offload, NoGRO: !p.offload,
+	})
 }
 
 // listenControl opens the control socket, at its usual place by default.
@@ -382,6 +404,10 @@ func (p *upPlan) explainListen(err error, local []netip.Addr) error {
 		return fmt.Errorf("local address %v is not on this host: give one that 'ip address' shows with --local", local[0])
 	case errors.Is(err, transport.ErrNoSourcePort):
 		return fmt.Errorf("no port of --source-ports %v is free: give a wider range", p.sourcePorts)
+	case p.packet && errors.Is(err, syscall.EPERM):
+		return fmt.Errorf("--transport packet needs the capability CAP_NET_RAW (%w): run this as root, or use --transport udp", err)
+	case p.packet && errors.Is(err, syscall.EAFNOSUPPORT):
+		return fmt.Errorf("--transport packet: this kernel has no packet sockets (%w): load the module af_packet, or use --transport udp", err)
 	case p.dev != "" && errors.Is(err, syscall.ENODEV):
 		return fmt.Errorf("underlay interface %s does not exist: give one that 'ip link' shows with --dev", p.dev)
 	}

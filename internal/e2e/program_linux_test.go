@@ -66,6 +66,9 @@ func prepare(t *testing.T, ns *netlab.Namespace, args ...string) *program {
 	p := &program{t: t, ns: ns, stdout: newOutput(), stderr: newOutput()}
 	p.control = filepath.Join(ns.LabDir(), fmt.Sprintf("%d.sock", programs.Add(1)))
 	args = append([]string{"up", "--control", p.control}, args...)
+	if transport := os.Getenv("GOVXLAN_E2E_TRANSPORT"); transport != "" {
+		args = append(args, "--transport", transport)
+	}
 	// Not the context of the test: it ends before the cleanup, which wants to
 	// see the program end in its own way.
 	p.cmd = ns.Command(context.Background(), govxlan, args...)
