@@ -13,6 +13,7 @@ import (
 const (
 	skfNet     = -0x100000          // + offset: from the IP header on, whatever is before it
 	skfPktType = -0x1000 + 4        // whom the link says that the packet is for
+	skfIfIndex = -0x1000 + 8        // the device that it came by
 	skfAll     = 0x40000            // what to keep of a packet: everything
 	arrives    = unix.PACKET_HOST   // for this host, by its MAC address
 	fragmented = 0x1FFF | 0x2000    // offset and MF of IPv4
@@ -36,9 +37,9 @@ func (c *classic) unless(test uint16, value uint32) {
 }
 
 // udpFilter passes unfragmented UDP packets to one of the addresses, all of
-// one family, and to the port, that the link brought to this host. What is not
-// UDP is out after two loads.
-func udpFilter(addrs []netip.Addr, v6 bool, port uint16) []unix.SockFilter {
+// one family, and to the port, that a link brought to this host: the one of a
+// device, unless device is 0. What is not UDP is out at once.
+func udpFilter(addrs []netip.Addr, v6 bool, port uint16, device int) []unix.SockFilter {
 	var c classic
 	protocol, dst, words := int32(9), int32(16), 1
 	if v6 {
@@ -48,6 +49,10 @@ func udpFilter(addrs []netip.Addr, v6 bool, port uint16) []unix.SockFilter {
 	c.unless(unix.BPF_JEQ, unix.IPPROTO_UDP)
 	c.load(unix.BPF_B, skfPktType)
 	c.unless(unix.BPF_JEQ, arrives)
+	if device != 0 {
+		c.load(unix.BPF_W, skfIfIndex)
+		c.unless(unix.BPF_JEQ, uint32(device))
+	}
 
 	if len(addrs) > udpAddrs {
 		addrs = addrs[:udpAddrs]

@@ -34,7 +34,7 @@ type packetConn struct {
 	// segment what a packet socket sends.
 	segments atomic.Int32
 	given    atomic.Uint32 // Senders
-	bound    int           // index of the device that receivers are bound to
+	device   int           // index that is in the filters; 0 = any
 
 	badPacket, badChecksum atomic.Uint64
 	mu                     sync.Mutex
@@ -222,41 +222,31 @@ func (c *packetConn) directSocket(cfg *PacketConfig, v6 bool) (_ *socket, err er
 	return wrap(fd, "ip")
 }
 
+// fanoutDefrag has IPv4 fragments put together before they are shared out
+// (include/uapi/linux/if_packet.h).
+const fanoutDefrag = unix.PACKET_FANOUT_FLAG_DEFRAG << 16
+
 // openReceivers opens the packet sockets of one family.
 func (c *packetConn) openReceivers(cfg *PacketConfig, at netip.AddrPort) error {
-	v6 := at.Addr().Is6()
 	filter, err := c.filter(at)
 	if err != nil {
 		return err
 	}
-	var first int // the fanout group
+	var group int // of sockets that share what arrives
 	for i := range cfg.Receivers {
 		s, err := packetSocket(1)
 		if err != nil {
 			return err
 		}
-		s.v6, s.zones, s.port = v6, &c.zones, at.Port()
+		s.v6, s.zones, s.port = at.Addr().Is6(), &c.zones, at.Port()
 		c.receivers = append(c.receivers, s)
 		var failed error
 		if err := s.raw.Control(func(fd uintptr) {
-			if failed = attachFilter(int(fd), filter); failed != nil {
-				return
+			if failed = attachFilter(int(fd), filter); failed == nil {
+				failed = bindPacket(int(fd), s.v6)
 			}
-			// Absent before 4.20; of one protocol only, a socket does not see
-			// what goes out anyway.
-			_ = unix.SetsockoptInt(int(fd), unix.SOL_PACKET, unix.PACKET_IGNORE_OUTGOING, 1)
-			if failed = bindPacket(int(fd), v6, c.hops.device); failed != nil || cfg.Receivers == 1 {
-				return
-			}
-			group := first
-			if i == 0 {
-				group = unix.PACKET_FANOUT_FLAG_UNIQUEID << 16
-			}
-			failed = os.NewSyscallError("setsockopt PACKET_FANOUT",
-				unix.SetsockoptInt(int(fd), unix.SOL_PACKET, unix.PACKET_FANOUT, group|unix.PACKET_FANOUT_HASH<<16))
-			if i == 0 && failed == nil {
-				first, failed = unix.GetsockoptInt(int(fd), unix.SOL_PACKET, unix.PACKET_FANOUT)
-				first &= 0xFFFF
+			if failed == nil {
+				group, failed = joinGroup(int(fd), group, i == 0, cfg.Receivers > 1)
 			}
 		}); err != nil {
 			return err
@@ -265,8 +255,32 @@ func (c *packetConn) openReceivers(cfg *PacketConfig, at netip.AddrPort) error {
 			return failed
 		}
 	}
-	c.bound = c.hops.device
 	return nil
+}
+
+// joinGroup makes the socket one of a fanout group, which there is for a single
+// one as well: fragments come together only there.
+func joinGroup(fd, group int, first, several bool) (int, error) {
+	how := group | fanoutDefrag
+	if several {
+		how |= unix.PACKET_FANOUT_HASH << 16
+	} else {
+		how |= unix.PACKET_FANOUT_CPU << 16 // cheaper: no hash
+	}
+	if first {
+		how |= unix.PACKET_FANOUT_FLAG_UNIQUEID << 16
+	}
+	if err := unix.SetsockoptInt(fd, unix.SOL_PACKET, unix.PACKET_FANOUT, how); err != nil {
+		return 0, os.NewSyscallError("setsockopt PACKET_FANOUT", err)
+	}
+	if first {
+		got, err := unix.GetsockoptInt(fd, unix.SOL_PACKET, unix.PACKET_FANOUT)
+		if err != nil {
+			return 0, os.NewSyscallError("getsockopt PACKET_FANOUT", err)
+		}
+		group = got & 0xFFFF
+	}
+	return group, nil
 }
 
 // filter makes the filter of one local address.
@@ -278,7 +292,8 @@ func (c *packetConn) filter(at netip.AddrPort) ([]unix.SockFilter, error) {
 			return nil, err
 		}
 	}
-	return udpFilter(addrs, at.Addr().Is6(), at.Port()), nil
+	c.device = c.hops.device
+	return udpFilter(addrs, at.Addr().Is6(), at.Port(), c.device), nil
 }
 
 // networkOrder is an EtherType as socket addresses of packets have it.
@@ -288,43 +303,33 @@ func networkOrder(etherType uint16) uint16 {
 	return binary.NativeEndian.Uint16(b[:])
 }
 
-// bindPacket lets a packet socket receive what one IP version brings, by one
-// device or, with index 0, by all.
-func bindPacket(fd int, v6 bool, index int) error {
+// bindPacket lets a packet socket receive what one IP version brings. Not by one
+// device alone: its index is in the filter, which can follow it. A socket of one
+// protocol sees what the kernel's IP would see, once, and nothing that goes out.
+func bindPacket(fd int, v6 bool) error {
 	protocol := networkOrder(unix.ETH_P_IP)
 	if v6 {
 		protocol = networkOrder(unix.ETH_P_IPV6)
 	}
-	return os.NewSyscallError("bind AF_PACKET", unix.Bind(fd, &unix.SockaddrLinklayer{Protocol: protocol, Ifindex: index}))
+	return os.NewSyscallError("bind AF_PACKET", unix.Bind(fd, &unix.SockaddrLinklayer{Protocol: protocol}))
 }
 
 // follow adapts the sockets to what changed in the namespace: the device may be
-// another one of that name, and an unspecified address stand for others.
+// another one of that name, and an unspecified address stand for others. What
+// fails is tried again at the next change. Only hops calls it.
 func (c *packetConn) follow() {
-	device := c.hops.device
-	moved := device != c.bound
-	c.bound = device
+	moved := c.hops.device != c.device
 	for _, s := range c.receivers {
 		at := c.locals[0]
 		if at.Addr().Is6() != s.v6 {
 			at = c.locals[1]
 		}
-		var filter []unix.SockFilter
-		if at.Addr().IsUnspecified() {
-			filter, _ = c.filter(at)
-		}
-		if !moved && filter == nil {
+		if !moved && !at.Addr().IsUnspecified() {
 			continue
 		}
-		// What fails is tried again at the next change.
-		_ = s.raw.Control(func(fd uintptr) {
-			if filter != nil && attachFilter(int(fd), filter) != nil {
-				c.bound = -1
-			}
-			if moved && bindPacket(int(fd), s.v6, device) != nil {
-				c.bound = -1
-			}
-		})
+		if filter, err := c.filter(at); err == nil {
+			_ = s.raw.Control(func(fd uintptr) { _ = attachFilter(int(fd), filter) })
+		}
 	}
 	if !moved {
 		return
@@ -334,9 +339,7 @@ func (c *packetConn) follow() {
 			continue
 		}
 		_ = s.raw.Control(func(fd uintptr) {
-			if unix.SetsockoptString(int(fd), unix.SOL_SOCKET, unix.SO_BINDTODEVICE, c.hops.deviceName) != nil {
-				c.bound = -1
-			}
+			_ = unix.SetsockoptString(int(fd), unix.SOL_SOCKET, unix.SO_BINDTODEVICE, c.hops.deviceName)
 		})
 	}
 }

@@ -71,7 +71,7 @@ func (s *packetSender) sendSome(trains []Train) (int, error) {
 	if err != nil {
 		return 0, err
 	}
-	segments := s.segments(state)
+	segments := s.segments(t, state)
 	switch {
 	case !state.direct || h.ask.Load():
 		h.ask.Store(false)
@@ -93,7 +93,7 @@ func (s *packetSender) sendSome(trains []Train) (int, error) {
 			break
 		}
 		t = &trains[n]
-		if h, state, err = s.way(t); err != nil || !state.direct || h.ask.Load() || t.Len() > s.segments(state) {
+		if h, state, err = s.way(t); err != nil || !state.direct || h.ask.Load() || t.Len() > s.segments(t, state) {
 			break // not with this call
 		}
 	}
@@ -107,10 +107,12 @@ func (s *packetSender) sendSome(trains []Train) (int, error) {
 	return sent, err
 }
 
-// segments is how many datagrams the kernel takes as one on this way: without
-// checksums it does not segment.
-func (s *packetSender) segments(state *hopState) int {
-	if s.c.zero && !state.stack.V6() {
+// segments is how many datagrams of a train the kernel takes as one. Without
+// checksums it does not segment. Nor does it look at the length of segments:
+// those that seem too long it gets one by one, to refuse what is too long for
+// the device at this moment (EMSGSIZE).
+func (s *packetSender) segments(t *Train, state *hopState) int {
+	if s.c.zero && !state.stack.V6() || state.stack.Len()-state.stack.L3()+t.Stride > state.mtu {
 		return 1
 	}
 	return int(s.c.segments.Load())
@@ -144,14 +146,6 @@ func (s *packetSender) way(t *Train) (*hop, *hopState, error) {
 	state := h.state.Load()
 	if state.err != nil {
 		return h, nil, state.err
-	}
-	// A superframe of any size would pass: only its segments count.
-	size := len(t.Buf)
-	if t.Len() > 1 {
-		size = t.Stride
-	}
-	if state.stack.Len()-state.stack.L3()+size > state.mtu {
-		return h, nil, unix.EMSGSIZE
 	}
 	return h, state, nil
 }
