@@ -7,13 +7,17 @@ import (
 
 // Nothing is allocated per send or receive, whatever way the trains go.
 func TestSendAndRecvAllocateNothing(t *testing.T) {
+	eachKind(t, allocateNothing)
+}
+
+func allocateNothing(t *testing.T, k kind) {
 	for _, local := range []netip.Addr{loopback4, loopback6} {
 		for _, cfg := range []UDPConfig{{}, {NoGSO: true}, {NoGRO: true}} {
 			cfg.Local = []netip.Addr{local}
-			c := listen(t, cfg)
+			c := k.listen(t, cfg)
 			s, r := c.NewSender(), c.Receivers()[0]
 			trains := []Train{
-				train(c.locals[0], 1, 100, 100, 1), train(c.locals[0], 40, 1000, 100, 2), train(c.locals[0], 128, 64, 64, 3),
+				train(c.Locals()[0], 1, 100, 100, 1), train(c.Locals()[0], 40, 1000, 100, 2), train(c.Locals()[0], 128, 64, 64, 3),
 			}
 			trains[1].TOS = 3
 			total := 0
@@ -41,9 +45,9 @@ func TestSendAndRecvAllocateNothing(t *testing.T) {
 		}
 	}
 	// Errors neither: a link that is down gives one for each train.
-	c := listen(t, UDPConfig{})
+	c := k.listen(t, UDPConfig{})
 	s := c.NewSender()
-	tooLong := []Train{train(c.locals[0], 1, MaxBytes+100, MaxBytes+100, 1)}
+	tooLong := []Train{train(c.Locals()[0], 1, MaxBytes+100, MaxBytes+100, 1)}
 	six := []Train{train(netip.AddrPortFrom(loopback6, 1), 1, 10, 10, 1)}
 	if n := testing.AllocsPerRun(100, func() {
 		if n, err := s.Send(tooLong); n != 0 || err == nil {

@@ -128,83 +128,87 @@ func same(got []arrival, trains ...Train) error {
 }
 
 func TestTrainsArriveWholeAndInOrder(t *testing.T) {
-	strides := []int{1, 2, 3, 7, 8, 9, 22, 63, 64, 100, 511, 512, 999, 1000, 1472}
-	counts := []int{1, 2, 3, 63, 64, 65, 127, 128}
-	for _, local := range []netip.Addr{loopback4, loopback6} {
-		for _, noGSO := range []bool{false, true} {
-			for _, noGRO := range []bool{false, true} {
-				t.Run(fmt.Sprintf("%v,NoGSO=%v,NoGRO=%v", local, noGSO, noGRO), func(t *testing.T) {
-					c := listen(t, UDPConfig{Local: []netip.Addr{local}, NoGSO: noGSO, NoGRO: noGRO})
-					s, r := c.NewSender(), c.Receivers()[0]
-					if noGSO && c.Limits().Segments != 1 {
-						t.Errorf("limits %+v without GSO, want 1 segment", c.Limits())
-					}
-					tag := byte(0)
-					for _, stride := range strides {
-						for _, count := range counts {
-							for _, last := range []int{1, stride/2 + 1, stride} {
-								if count*stride > MaxBytes || last > stride {
-									continue
-								}
-								tag++
-								tr := train(c.locals[0], count, stride, last, tag)
-								if n, err := s.Send([]Train{tr}); n != 1 || err != nil {
-									t.Fatalf("%d x %d, last %d: sent %d, %v", count, stride, last, n, err)
-								}
-								if err := same(collect(t, r, c, tr.Len()), tr); err != nil {
-									t.Fatal(err)
+	eachKind(t, func(t *testing.T, k kind) {
+		strides := []int{1, 2, 3, 7, 8, 9, 22, 63, 64, 100, 511, 512, 999, 1000, 1472}
+		counts := []int{1, 2, 3, 63, 64, 65, 127, 128}
+		for _, local := range []netip.Addr{loopback4, loopback6} {
+			for _, noGSO := range []bool{false, true} {
+				for _, noGRO := range []bool{false, true} {
+					t.Run(fmt.Sprintf("%v,NoGSO=%v,NoGRO=%v", local, noGSO, noGRO), func(t *testing.T) {
+						c := k.listen(t, UDPConfig{Local: []netip.Addr{local}, NoGSO: noGSO, NoGRO: noGRO})
+						s, r := c.NewSender(), c.Receivers()[0]
+						if noGSO && c.Limits().Segments != 1 {
+							t.Errorf("limits %+v without GSO, want 1 segment", c.Limits())
+						}
+						tag := byte(0)
+						for _, stride := range strides {
+							for _, count := range counts {
+								for _, last := range []int{1, stride/2 + 1, stride} {
+									if count*stride > MaxBytes || last > stride {
+										continue
+									}
+									tag++
+									tr := train(c.Locals()[0], count, stride, last, tag)
+									if n, err := s.Send([]Train{tr}); n != 1 || err != nil {
+										t.Fatalf("%d x %d, last %d: sent %d, %v", count, stride, last, n, err)
+									}
+									if err := same(collect(t, r, c, tr.Len()), tr); err != nil {
+										t.Fatal(err)
+									}
 								}
 							}
 						}
-					}
-				})
+					})
+				}
 			}
 		}
-	}
+	})
 }
 
 // Several trains with one Send, of all shapes and flows: all arrive, and those
 // of one flow in their order.
 func TestManyTrainsWithOneSend(t *testing.T) {
-	c := listen(t, UDPConfig{})
-	s, r := c.NewSender(), c.Receivers()[0]
-	for _, flows := range []int{1, 3, 1000} {
-		var trains []Train
-		total := 0
-		for i := range 150 {
-			tr := train(c.locals[0], 1+i*7%20, 10+i%90, 10, byte(i))
-			tr.Hash = uint32(i%flows) * 0x9E3779B1
-			tr.Buf[0], tr.Buf[1] = byte(i), byte(i>>8)
-			trains = append(trains, tr)
-			total += tr.Len()
-		}
-		if n, err := s.Send(trains); n != len(trains) || err != nil {
-			t.Fatalf("%d flows: %d of %d trains sent, %v", flows, n, len(trains), err)
-		}
-		got := collect(t, r, c, total)
-		byPort := make(map[uint16][]arrival)
-		for _, a := range got {
-			byPort[a.from.Port()] = append(byPort[a.from.Port()], a)
-		}
-		// Each flow's trains, in order, are what one of the ports sent.
-		want := make(map[int][]Train)
-		for i := range trains {
-			slot := int(uint64(trains[i].Hash) * uint64(c.Limits().Flows) >> 32)
-			want[slot] = append(want[slot], trains[i])
-		}
-		if len(byPort) != len(want) {
-			t.Errorf("%d flows: %d source ports, want %d", flows, len(byPort), len(want))
-		}
-		for slot, trains := range want {
-			port := c.senders[0][slot].port
-			if err := same(byPort[port], trains...); err != nil {
-				t.Errorf("%d flows, port %d: %v", flows, port, err)
+	eachKind(t, func(t *testing.T, k kind) {
+		c := k.listen(t, UDPConfig{})
+		s, r := c.NewSender(), c.Receivers()[0]
+		for _, flows := range []int{1, 3, 1000} {
+			var trains []Train
+			total := 0
+			for i := range 150 {
+				tr := train(c.Locals()[0], 1+i*7%20, 10+i%90, 10, byte(i))
+				tr.Hash = uint32(i%flows) * 0x9E3779B1
+				tr.Buf[0], tr.Buf[1] = byte(i), byte(i>>8)
+				trains = append(trains, tr)
+				total += tr.Len()
+			}
+			if n, err := s.Send(trains); n != len(trains) || err != nil {
+				t.Fatalf("%d flows: %d of %d trains sent, %v", flows, n, len(trains), err)
+			}
+			got := collect(t, r, c, total)
+			byPort := make(map[uint16][]arrival)
+			for _, a := range got {
+				byPort[a.from.Port()] = append(byPort[a.from.Port()], a)
+			}
+			// Each flow's trains, in order, are what one of the ports sent.
+			want := make(map[int][]Train)
+			for i := range trains {
+				slot := int(uint64(trains[i].Hash) * uint64(c.Limits().Flows) >> 32)
+				want[slot] = append(want[slot], trains[i])
+			}
+			if len(byPort) != len(want) {
+				t.Errorf("%d flows: %d source ports, want %d", flows, len(byPort), len(want))
+			}
+			for slot, trains := range want {
+				port := portOf(c, slot)
+				if err := same(byPort[port], trains...); err != nil {
+					t.Errorf("%d flows, port %d: %v", flows, port, err)
+				}
 			}
 		}
-	}
-	if n, err := s.Send(nil); n != 0 || err != nil {
-		t.Errorf("no trains: %d, %v", n, err)
-	}
+		if n, err := s.Send(nil); n != 0 || err != nil {
+			t.Errorf("no trains: %d, %v", n, err)
+		}
+	})
 }
 
 // A train that is longer than the kernel's limit leaves in pieces.
@@ -232,74 +236,78 @@ func TestMoreSegmentsThanTheKernelTakes(t *testing.T) {
 }
 
 func TestTOSBothWays(t *testing.T) {
-	for _, local := range []netip.Addr{loopback4, loopback6} {
-		for _, noGSO := range []bool{false, true} {
-			c := listen(t, UDPConfig{Local: []netip.Addr{local}, NoGSO: noGSO})
-			s, r := c.NewSender(), c.Receivers()[0]
-			// Zero last: what was set for one train must not stay.
-			for _, tos := range []uint8{0, 1, 2, 3, 0xB8, 0xBB, 0xFF, 0} {
-				for _, count := range []int{1, 4} {
-					tr := train(c.locals[0], count, 100, 100, tos)
-					tr.TOS = tos
-					if _, err := s.Send([]Train{tr}); err != nil {
-						t.Fatal(err)
-					}
-					for _, a := range collect(t, r, c, count) {
-						if a.tos != tos {
-							t.Errorf("%v, train of %d: TOS %#x arrived, %#x was sent", local, count, a.tos, tos)
+	eachKind(t, func(t *testing.T, k kind) {
+		for _, local := range []netip.Addr{loopback4, loopback6} {
+			for _, noGSO := range []bool{false, true} {
+				c := k.listen(t, UDPConfig{Local: []netip.Addr{local}, NoGSO: noGSO})
+				s, r := c.NewSender(), c.Receivers()[0]
+				// Zero last: what was set for one train must not stay.
+				for _, tos := range []uint8{0, 1, 2, 3, 0xB8, 0xBB, 0xFF, 0} {
+					for _, count := range []int{1, 4} {
+						tr := train(c.Locals()[0], count, 100, 100, tos)
+						tr.TOS = tos
+						if _, err := s.Send([]Train{tr}); err != nil {
+							t.Fatal(err)
+						}
+						for _, a := range collect(t, r, c, count) {
+							if a.tos != tos {
+								t.Errorf("%v, train of %d: TOS %#x arrived, %#x was sent", local, count, a.tos, tos)
+							}
 						}
 					}
 				}
-			}
-			// Different ones with one Send.
-			var trains []Train
-			for i := range 8 {
-				tr := train(c.locals[0], 2, 100, 100, 0)
-				tr.TOS = uint8(i % 4)
-				trains = append(trains, tr)
-			}
-			if _, err := s.Send(trains); err != nil {
-				t.Fatal(err)
-			}
-			for i, a := range collect(t, r, c, 16) {
-				if a.tos != uint8(i/2%4) {
-					t.Errorf("%v: datagram %d of the mixed send has TOS %d, want %d", local, i, a.tos, i/2%4)
+				// Different ones with one Send.
+				var trains []Train
+				for i := range 8 {
+					tr := train(c.Locals()[0], 2, 100, 100, 0)
+					tr.TOS = uint8(i % 4)
+					trains = append(trains, tr)
+				}
+				if _, err := s.Send(trains); err != nil {
+					t.Fatal(err)
+				}
+				for i, a := range collect(t, r, c, 16) {
+					if a.tos != uint8(i/2%4) {
+						t.Errorf("%v: datagram %d of the mixed send has TOS %d, want %d", local, i, a.tos, i/2%4)
+					}
 				}
 			}
 		}
-	}
+	})
 }
 
 // Trains to and from both families on one Conn.
 func TestBothFamilies(t *testing.T) {
-	c := listen(t, UDPConfig{Local: []netip.Addr{loopback4, loopback6}})
-	if len(c.Receivers()) != 2 {
-		t.Fatalf("%d receivers, want one for each family", len(c.Receivers()))
-	}
-	s := c.NewSender()
-	four, six := train(c.to(4), 3, 50, 50, 1), train(c.to(6), 3, 50, 50, 2)
-	if n, err := s.Send([]Train{four, six, four, six}); n != 4 || err != nil {
-		t.Fatalf("sent %d, %v", n, err)
-	}
-	for i, r := range c.Receivers() {
-		want := []Train{four, six}[i]
-		got := collect(t, r, c, 6)
-		if err := same(got, want, want); err != nil {
-			t.Errorf("receiver %d: %v", i, err)
+	eachKind(t, func(t *testing.T, k kind) {
+		c := k.listen(t, UDPConfig{Local: []netip.Addr{loopback4, loopback6}})
+		if len(c.Receivers()) != 2 {
+			t.Fatalf("%d receivers, want one for each family", len(c.Receivers()))
 		}
-		if from := got[0].from.Addr(); from != c.locals[i].Addr() {
-			t.Errorf("receiver %d: from %v, want our own %v", i, from, c.locals[i].Addr())
+		s := c.NewSender()
+		four, six := train(at(c, 4), 3, 50, 50, 1), train(at(c, 6), 3, 50, 50, 2)
+		if n, err := s.Send([]Train{four, six, four, six}); n != 4 || err != nil {
+			t.Fatalf("sent %d, %v", n, err)
 		}
-	}
-	// An IPv4 address in IPv6 clothes is IPv4.
-	mapped := train(netip.AddrPortFrom(netip.AddrFrom16(loopback4.As16()), c.to(4).Port()), 2, 50, 50, 3)
-	mapped.TOS = 2
-	if n, err := s.Send([]Train{mapped}); n != 1 || err != nil {
-		t.Fatalf("to %v: %d, %v", mapped.Addr, n, err)
-	}
-	if got := collect(t, c.Receivers()[0], c, 2); same(got, mapped) != nil || got[0].tos != 2 {
-		t.Errorf("to %v: %+v", mapped.Addr, got)
-	}
+		for i, r := range c.Receivers() {
+			want := []Train{four, six}[i]
+			got := collect(t, r, c, 6)
+			if err := same(got, want, want); err != nil {
+				t.Errorf("receiver %d: %v", i, err)
+			}
+			if from := got[0].from.Addr(); from != c.Locals()[i].Addr() {
+				t.Errorf("receiver %d: from %v, want our own %v", i, from, c.Locals()[i].Addr())
+			}
+		}
+		// An IPv4 address in IPv6 clothes is IPv4.
+		mapped := train(netip.AddrPortFrom(netip.AddrFrom16(loopback4.As16()), at(c, 4).Port()), 2, 50, 50, 3)
+		mapped.TOS = 2
+		if n, err := s.Send([]Train{mapped}); n != 1 || err != nil {
+			t.Fatalf("to %v: %d, %v", mapped.Addr, n, err)
+		}
+		if got := collect(t, c.Receivers()[0], c, 2); same(got, mapped) != nil || got[0].tos != 2 {
+			t.Errorf("to %v: %+v", mapped.Addr, got)
+		}
+	})
 }
 
 func TestSourcePorts(t *testing.T) {
@@ -393,42 +401,44 @@ func TestFlowsWithPortsTaken(t *testing.T) {
 }
 
 func TestSourcePortRanges(t *testing.T) {
-	own := freePort(t, loopback4)
-	for _, tc := range []struct {
-		name   string
-		lo, hi uint16
-		want   int // ports
-		has    uint16
-	}{
-		{"one port", 48000, 48000, 1, 48000},
-		{"three ports", 48001, 48003, 3, 48002},
-		{"our own port alone", own, own, 1, own},
-		{"our own port among others", own - 1, own + 1, 3, own},
-	} {
-		t.Run(tc.name, func(t *testing.T) {
-			c := listen(t, UDPConfig{Port: own, SourcePortLo: tc.lo, SourcePortHi: tc.hi})
-			s, r := c.NewSender(), c.Receivers()[0]
-			if c.Limits().Flows != tc.want {
-				t.Errorf("limits %+v, want %d flows", c.Limits(), tc.want)
-			}
-			seen := make(map[uint16]bool)
-			for i := range 50 {
-				tr := train(c.locals[0], 2, 10, 10, byte(i))
-				tr.Hash = uint32(i) * 0x9E3779B1
-				if _, err := s.Send([]Train{tr}); err != nil {
-					t.Fatal(err)
+	eachKind(t, func(t *testing.T, k kind) {
+		own := freePort(t, loopback4)
+		for _, tc := range []struct {
+			name   string
+			lo, hi uint16
+			want   int // ports
+			has    uint16
+		}{
+			{"one port", 48000, 48000, 1, 48000},
+			{"three ports", 48001, 48003, 3, 48002},
+			{"our own port alone", own, own, 1, own},
+			{"our own port among others", own - 1, own + 1, 3, own},
+		} {
+			t.Run(tc.name, func(t *testing.T) {
+				c := k.listen(t, UDPConfig{Port: own, SourcePortLo: tc.lo, SourcePortHi: tc.hi})
+				s, r := c.NewSender(), c.Receivers()[0]
+				if c.Limits().Flows != tc.want {
+					t.Errorf("limits %+v, want %d flows", c.Limits(), tc.want)
 				}
-				got := collect(t, r, c, 2)
-				if err := same(got, tr); err != nil {
-					t.Error(err)
+				seen := make(map[uint16]bool)
+				for i := range 50 {
+					tr := train(c.Locals()[0], 2, 10, 10, byte(i))
+					tr.Hash = uint32(i) * 0x9E3779B1
+					if _, err := s.Send([]Train{tr}); err != nil {
+						t.Fatal(err)
+					}
+					got := collect(t, r, c, 2)
+					if err := same(got, tr); err != nil {
+						t.Error(err)
+					}
+					seen[got[0].from.Port()] = true
 				}
-				seen[got[0].from.Port()] = true
-			}
-			if len(seen) != tc.want || !seen[tc.has] {
-				t.Errorf("source ports %v, want %d, port %d among them", seen, tc.want, tc.has)
-			}
-		})
-	}
+				if len(seen) != tc.want || !seen[tc.has] {
+					t.Errorf("source ports %v, want %d, port %d among them", seen, tc.want, tc.has)
+				}
+			})
+		}
+	})
 }
 
 func TestListenUDPRefuses(t *testing.T) {
@@ -475,90 +485,94 @@ func TestListenUDPRefuses(t *testing.T) {
 // SO_REUSEPORT is for our own receivers: a second VTEP on the port would take
 // a part of the first one's packets.
 func TestPortIsNotShared(t *testing.T) {
-	for _, first := range []int{1, 2} {
-		c := listen(t, UDPConfig{Receivers: first})
-		for _, second := range []int{1, 2} {
-			d, err := ListenUDP(UDPConfig{Local: []netip.Addr{loopback4}, Port: c.locals[0].Port(), Receivers: second})
-			if err == nil {
-				d.Close()
-			}
-			if !errors.Is(err, ErrPortInUse) {
-				t.Errorf("%d receivers, then %d: %v, want ErrPortInUse", first, second, err)
+	eachKind(t, func(t *testing.T, k kind) {
+		for _, first := range []int{1, 2} {
+			c := k.listen(t, UDPConfig{Receivers: first})
+			for _, second := range []int{1, 2} {
+				d, err := k.open(UDPConfig{Local: []netip.Addr{loopback4}, Port: c.Locals()[0].Port(), Receivers: second})
+				if err == nil {
+					d.Close()
+				}
+				if !errors.Is(err, ErrPortInUse) {
+					t.Errorf("%d receivers, then %d: %v, want ErrPortInUse", first, second, err)
+				}
 			}
 		}
-	}
+	})
 }
 
 // Several receivers get everything between them, each flow at one of them.
 func TestReceiversShareTheDatagrams(t *testing.T) {
-	c := listen(t, UDPConfig{Receivers: 2})
-	receivers := c.Receivers()
-	if len(receivers) != 2 {
-		t.Fatalf("%d receivers, want 2", len(receivers))
-	}
-	const count = 400
-	s := c.NewSender()
-	for i := range count {
-		tr := train(c.locals[0], 1, 8, 8, 0)
-		tr.Buf[0], tr.Buf[1] = byte(i), byte(i>>8)
-		tr.Hash = uint32(i) * 0x9E3779B1
-		if _, err := s.Send([]Train{tr}); err != nil {
-			t.Fatal(err)
+	eachKind(t, func(t *testing.T, k kind) {
+		c := k.listen(t, UDPConfig{Receivers: 2})
+		receivers := c.Receivers()
+		if len(receivers) != 2 {
+			t.Fatalf("%d receivers, want 2", len(receivers))
 		}
-	}
-	type batch struct {
-		receiver int
-		got      []arrival
-	}
-	batches := make(chan batch)
-	for i, r := range receivers {
-		go func() {
-			trains := make([]Train, 64)
-			for {
-				n, err := r.Recv(trains)
-				b := batch{receiver: i}
-				for k := range n {
-					for d := range trains[k].Len() {
-						b.got = append(b.got, arrival{b: bytes.Clone(trains[k].Datagram(d)), from: trains[k].Addr})
+		const count = 400
+		s := c.NewSender()
+		for i := range count {
+			tr := train(c.Locals()[0], 1, 8, 8, 0)
+			tr.Buf[0], tr.Buf[1] = byte(i), byte(i>>8)
+			tr.Hash = uint32(i) * 0x9E3779B1
+			if _, err := s.Send([]Train{tr}); err != nil {
+				t.Fatal(err)
+			}
+		}
+		type batch struct {
+			receiver int
+			got      []arrival
+		}
+		batches := make(chan batch)
+		for i, r := range receivers {
+			go func() {
+				trains := make([]Train, 64)
+				for {
+					n, err := r.Recv(trains)
+					b := batch{receiver: i}
+					for k := range n {
+						for d := range trains[k].Len() {
+							b.got = append(b.got, arrival{b: bytes.Clone(trains[k].Datagram(d)), from: trains[k].Addr})
+						}
+					}
+					batches <- b
+					if err != nil {
+						return
 					}
 				}
-				batches <- b
-				if err != nil {
-					return
+			}()
+		}
+		late := time.AfterFunc(patience, func() { c.Close() })
+		defer late.Stop()
+		seen := make(map[int]bool)
+		at := make(map[uint16]int)
+		parts := [2]int{}
+		for len(seen) < count {
+			b := <-batches
+			if b.got == nil {
+				t.Fatalf("%d of %d datagrams arrived in %v", len(seen), count, patience)
+			}
+			for _, a := range b.got {
+				n := int(a.b[0]) | int(a.b[1])<<8
+				if seen[n] {
+					t.Errorf("datagram %d arrived twice", n)
 				}
+				seen[n] = true
+				if was, ok := at[a.from.Port()]; ok && was != b.receiver {
+					t.Errorf("port %d: at both receivers", a.from.Port())
+				}
+				at[a.from.Port()] = b.receiver
+				parts[b.receiver]++
 			}
-		}()
-	}
-	late := time.AfterFunc(patience, func() { c.Close() })
-	defer late.Stop()
-	seen := make(map[int]bool)
-	at := make(map[uint16]int)
-	parts := [2]int{}
-	for len(seen) < count {
-		b := <-batches
-		if b.got == nil {
-			t.Fatalf("%d of %d datagrams arrived in %v", len(seen), count, patience)
 		}
-		for _, a := range b.got {
-			n := int(a.b[0]) | int(a.b[1])<<8
-			if seen[n] {
-				t.Errorf("datagram %d arrived twice", n)
-			}
-			seen[n] = true
-			if was, ok := at[a.from.Port()]; ok && was != b.receiver {
-				t.Errorf("port %d: at both receivers", a.from.Port())
-			}
-			at[a.from.Port()] = b.receiver
-			parts[b.receiver]++
+		c.Close()
+		for range receivers {
+			<-batches // each says net.ErrClosed once
 		}
-	}
-	c.Close()
-	for range receivers {
-		<-batches // each says net.ErrClosed once
-	}
-	if parts[0] == 0 || parts[1] == 0 {
-		t.Errorf("the receivers got %v datagrams: one has nothing to do", parts)
-	}
+		if parts[0] == 0 || parts[1] == 0 {
+			t.Errorf("the receivers got %v datagrams: one has nothing to do", parts)
+		}
+	})
 }
 
 // Whoever answers to a source port instead of ours does not fill its buffer.
@@ -602,81 +616,89 @@ func queued(t testing.TB, s *socket) (n int) {
 }
 
 func TestEmptyDatagramsAreIgnored(t *testing.T) {
-	c := listen(t, UDPConfig{})
-	s, err := net.ListenUDP("udp4", nil)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer s.Close()
-	for _, b := range []string{"", "one", "", "", "two"} {
-		if _, err := s.WriteToUDPAddrPort([]byte(b), c.locals[0]); err != nil {
+	eachKind(t, func(t *testing.T, k kind) {
+		c := k.listen(t, UDPConfig{})
+		s, err := net.ListenUDP("udp4", nil)
+		if err != nil {
 			t.Fatal(err)
 		}
-	}
-	got := collect(t, c.Receivers()[0], c, 2)
-	if len(got) != 2 || string(got[0].b) != "one" || string(got[1].b) != "two" {
-		t.Errorf("received %+v", got)
-	}
+		defer s.Close()
+		for _, b := range []string{"", "one", "", "", "two"} {
+			if _, err := s.WriteToUDPAddrPort([]byte(b), c.Locals()[0]); err != nil {
+				t.Fatal(err)
+			}
+		}
+		got := collect(t, c.Receivers()[0], c, 2)
+		if len(got) != 2 || string(got[0].b) != "one" || string(got[1].b) != "two" {
+			t.Errorf("received %+v", got)
+		}
+	})
 }
 
 func TestRecvOfNoTrains(t *testing.T) {
-	c := listen(t, UDPConfig{})
-	result := make(chan error)
-	go func() {
-		_, err := c.Receivers()[0].Recv(nil)
-		result <- err
-	}()
-	select {
-	case err := <-result:
-		if err != nil {
-			t.Errorf("error %v", err)
+	eachKind(t, func(t *testing.T, k kind) {
+		c := k.listen(t, UDPConfig{})
+		result := make(chan error)
+		go func() {
+			_, err := c.Receivers()[0].Recv(nil)
+			result <- err
+		}()
+		select {
+		case err := <-result:
+			if err != nil {
+				t.Errorf("error %v", err)
+			}
+		case <-time.After(patience):
+			t.Fatal("Recv without room for a train does not return")
 		}
-	case <-time.After(patience):
-		t.Fatal("Recv without room for a train does not return")
-	}
+	})
 }
 
 func TestNoFamily(t *testing.T) {
-	c := listen(t, UDPConfig{})
-	good := train(c.locals[0], 2, 10, 10, 0)
-	six := train(netip.AddrPortFrom(loopback6, 4789), 2, 10, 10, 0)
-	if n, err := c.NewSender().Send([]Train{good, six, good}); n != 1 || !errors.Is(err, ErrNoFamily) {
-		t.Errorf("sent %d, %v; want 1, ErrNoFamily", n, err)
-	}
-	collect(t, c.Receivers()[0], c, 2)
+	eachKind(t, func(t *testing.T, k kind) {
+		c := k.listen(t, UDPConfig{})
+		good := train(c.Locals()[0], 2, 10, 10, 0)
+		six := train(netip.AddrPortFrom(loopback6, 4789), 2, 10, 10, 0)
+		if n, err := c.NewSender().Send([]Train{good, six, good}); n != 1 || !errors.Is(err, ErrNoFamily) {
+			t.Errorf("sent %d, %v; want 1, ErrNoFamily", n, err)
+		}
+		collect(t, c.Receivers()[0], c, 2)
+	})
 }
 
 func TestCloseInterruptsRecv(t *testing.T) {
-	c := listen(t, UDPConfig{Local: []netip.Addr{loopback4, loopback6}, Receivers: 2})
-	receivers := c.Receivers()
-	result := make(chan error, len(receivers))
-	for _, r := range receivers {
-		go func() {
-			_, err := r.Recv(make([]Train, 4))
-			result <- err
-		}()
-	}
-	for range 2 {
-		if err := c.Close(); err != nil {
-			t.Errorf("close: %v", err)
+	eachKind(t, func(t *testing.T, k kind) {
+		c := k.listen(t, UDPConfig{Local: []netip.Addr{loopback4, loopback6}, Receivers: 2})
+		receivers := c.Receivers()
+		result := make(chan error, len(receivers))
+		for _, r := range receivers {
+			go func() {
+				_, err := r.Recv(make([]Train, 4))
+				result <- err
+			}()
 		}
-	}
-	for range receivers {
-		select {
-		case err := <-result:
-			if err != net.ErrClosed {
-				t.Errorf("Recv: %v, want net.ErrClosed", err)
+		for range 2 {
+			if err := c.Close(); err != nil {
+				t.Errorf("close: %v", err)
 			}
-		case <-time.After(patience):
-			t.Fatal("Recv goes on waiting after Close")
 		}
-	}
-	if _, err := receivers[0].Recv(make([]Train, 4)); err != net.ErrClosed {
-		t.Errorf("Recv after Close: %v, want net.ErrClosed", err)
-	}
-	if n, err := c.NewSender().Send([]Train{train(c.locals[0], 3, 10, 10, 0)}); n != 0 || err != net.ErrClosed {
-		t.Errorf("Send after Close: %d, %v; want net.ErrClosed", n, err)
-	}
+		for range receivers {
+			select {
+			case err := <-result:
+				if err != net.ErrClosed {
+					t.Errorf("Recv: %v, want net.ErrClosed", err)
+				}
+			case <-time.After(patience):
+				t.Fatal("Recv goes on waiting after Close")
+			}
+		}
+		if _, err := receivers[0].Recv(make([]Train, 4)); err != net.ErrClosed {
+			t.Errorf("Recv after Close: %v, want net.ErrClosed", err)
+		}
+		if n, err := c.NewSender().Send([]Train{train(c.Locals()[0], 3, 10, 10, 0)}); n != 0 || err != net.ErrClosed {
+			t.Errorf("Send after Close: %d, %v; want net.ErrClosed", n, err)
+		}
+	})
 }
 
 // refuse makes a sender's system calls fail as a kernel would that does not
@@ -826,34 +848,36 @@ func TestProbe(t *testing.T) {
 // With BusyPoll a receiver asks before it sleeps; it still sleeps, wakes up and
 // can be closed.
 func TestBusyPoll(t *testing.T) {
-	c := listen(t, UDPConfig{BusyPoll: time.Millisecond})
-	s, r := c.NewSender(), c.Receivers()[0]
-	for i := range 5 {
-		tr := train(c.locals[0], 10, 100, 100, byte(i))
-		sent := make(chan error, 1)
-		time.AfterFunc(time.Duration(i)*time.Millisecond, func() { // while it polls, and after
-			_, err := s.Send([]Train{tr})
-			sent <- err
-		})
-		if err := same(collect(t, r, c, 10), tr); err != nil {
-			t.Error(err)
+	eachKind(t, func(t *testing.T, k kind) {
+		c := k.listen(t, UDPConfig{BusyPoll: time.Millisecond})
+		s, r := c.NewSender(), c.Receivers()[0]
+		for i := range 5 {
+			tr := train(c.Locals()[0], 10, 100, 100, byte(i))
+			sent := make(chan error, 1)
+			time.AfterFunc(time.Duration(i)*time.Millisecond, func() { // while it polls, and after
+				_, err := s.Send([]Train{tr})
+				sent <- err
+			})
+			if err := same(collect(t, r, c, 10), tr); err != nil {
+				t.Error(err)
+			}
+			if err := <-sent; err != nil {
+				t.Fatal(err)
+			}
 		}
-		if err := <-sent; err != nil {
-			t.Fatal(err)
+		result := make(chan error)
+		go func() {
+			_, err := r.Recv(make([]Train, 4))
+			result <- err
+		}()
+		c.Close()
+		select {
+		case err := <-result:
+			if err != net.ErrClosed {
+				t.Errorf("Recv: %v, want net.ErrClosed", err)
+			}
+		case <-time.After(patience):
+			t.Fatal("Recv goes on waiting after Close")
 		}
-	}
-	result := make(chan error)
-	go func() {
-		_, err := r.Recv(make([]Train, 4))
-		result <- err
-	}()
-	c.Close()
-	select {
-	case err := <-result:
-		if err != net.ErrClosed {
-			t.Errorf("Recv: %v, want net.ErrClosed", err)
-		}
-	case <-time.After(patience):
-		t.Fatal("Recv goes on waiting after Close")
-	}
+	})
 }
