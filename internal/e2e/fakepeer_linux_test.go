@@ -77,6 +77,13 @@ func (l *lone) say(parts ...[]byte) {
 	}
 }
 
+// defragments says whether outer fragments reach the endpoint put together:
+// not over packet sockets and IPv6.
+func (l *lone) defragments() bool {
+	l.t.Helper()
+	return !l.v6 || l.program.status().Transport != "packet"
+}
+
 // setTOS sets the outer TOS, or traffic class, of what the peer says next.
 func (l *lone) setTOS(tos int) {
 	l.t.Helper()

@@ -54,14 +54,14 @@ func kernelTunnel(t *testing.T, label string, w wiring, v6 bool, flags ...string
 func TestKernel(t *testing.T) {
 	t.Parallel()
 	for _, v6 := range []bool{false, true} {
-		for _, offload := range []string{"auto", "off"} {
+		for _, how := range [][]string{{"--offload", "auto"}, {"--offload", "off"}, {"--transport", "packet"}} {
 			for _, w := range []struct {
 				name string
 				wiring
 			}{{"veth", wiring{}}, {"wire", wiring{real: true}}, {"wire+GRO", wiring{real: true, gro: true}}} {
-				t.Run(family(v6)+"/offload="+offload+"/"+w.name, func(t *testing.T) {
+				t.Run(family(v6)+"/"+flagsName(how)+"/"+w.name, func(t *testing.T) {
 					t.Parallel()
-					tn := kernelTunnel(t, "kernel", w.wiring, v6, "--offload", offload)
+					tn := kernelTunnel(t, "kernel", w.wiring, v6, how...)
 					t.Run("ping", tn.ping)
 					t.Run("TCP", tn.tcp)
 					t.Run("UDP", tn.udp)
@@ -193,21 +193,23 @@ func TestKernelPeerOptions(t *testing.T) {
 		"source ports":    {SourcePortLo: 1024, SourcePortHi: 1025},
 	} {
 		for _, gro := range []bool{false, true} {
-			t.Run(fmt.Sprintf("%s/gro=%v", name, gro), func(t *testing.T) {
-				t.Parallel()
-				hosts := newHosts(t, "peer", 2, wiring{real: gro, gro: gro})
-				a, b := hosts[0], hosts[1]
-				c := c
-				c.VNI = 4097
-				b.kernelVTEP(t, c, false, a)
-				must(t, b.AddAddr("vxlan0", inner4B.String()+"/24"))
-				up(t, a.Namespace, "--vni", "4097", "--peer", b.ip4.String(), "--addr", inner4A.String()+"/24")
-				ping(t, a.Namespace, inner4B, 2, "-M", "do", "-s", "1422")
-				must(t, transfer(b.Namespace, a.Namespace, inner4A, 4<<20))
-				path := openUDP(t, a.Namespace, inner4A, b.Namespace, inner4B)
-				must(t, path.reverse().carry(slices.Repeat([]int{100, 1422}, 100)))
-				must(t, path.reverse().carrySegments(30*1200+9, 1200))
-			})
+			for _, transport := range transports {
+				t.Run(fmt.Sprintf("%s/gro=%v/%s", name, gro, transport), func(t *testing.T) {
+					t.Parallel()
+					hosts := newHosts(t, "peer", 2, wiring{real: gro, gro: gro})
+					a, b := hosts[0], hosts[1]
+					c := c
+					c.VNI = 4097
+					b.kernelVTEP(t, c, false, a)
+					must(t, b.AddAddr("vxlan0", inner4B.String()+"/24"))
+					up(t, a.Namespace, "--vni", "4097", "--peer", b.ip4.String(), "--addr", inner4A.String()+"/24", "--transport", transport)
+					ping(t, a.Namespace, inner4B, 2, "-M", "do", "-s", "1422")
+					must(t, transfer(b.Namespace, a.Namespace, inner4A, 4<<20))
+					path := openUDP(t, a.Namespace, inner4A, b.Namespace, inner4B)
+					must(t, path.reverse().carry(slices.Repeat([]int{100, 1422}, 100)))
+					must(t, path.reverse().carrySegments(30*1200+9, 1200))
+				})
+			}
 		}
 	}
 }
@@ -216,14 +218,14 @@ func TestKernelPeerOptions(t *testing.T) {
 // received is what the kernel's device says that it received and sent.
 func TestCountersAgree(t *testing.T) {
 	t.Parallel()
-	for _, offload := range []string{"auto", "off"} {
-		t.Run("offload="+offload, func(t *testing.T) {
+	for _, how := range [][]string{{"--offload", "auto"}, {"--offload", "off"}, {"--transport", "packet"}} {
+		t.Run(flagsName(how), func(t *testing.T) {
 			t.Parallel()
 			hosts := newHosts(t, "count", 2, wiring{real: true})
 			a, b := hosts[0], hosts[1]
 			a.quiet(t)
 			b.quiet(t)
-			p := up(t, a.Namespace, "--vni", "4097", "--peer", b.ip4.String(), "--addr", inner4A.String()+"/24", "--offload", offload)
+			p := up(t, a.Namespace, append([]string{"--vni", "4097", "--peer", b.ip4.String(), "--addr", inner4A.String() + "/24"}, how...)...)
 			b.kernelVTEP(t, netlab.VXLANConfig{VNI: 4097}, false, a)
 			// The kernel counts a superframe as one.
 			must(t, b.SetOffloads("vxlan0", false))

@@ -117,8 +117,8 @@ func TestNoPeer(t *testing.T) {
 // device refuses.
 func TestBothFamilies(t *testing.T) {
 	t.Parallel()
-	for _, offload := range []string{"auto", "off"} {
-		t.Run("offload="+offload, func(t *testing.T) {
+	for _, how := range [][]string{{"--offload", "auto"}, {"--offload", "off"}, {"--transport", "packet"}} {
+		t.Run(flagsName(how), func(t *testing.T) {
 			t.Parallel()
 			hosts := newHosts(t, "both", 3, wiring{})
 			a, b, c := hosts[0], hosts[1], hosts[2]
@@ -126,8 +126,8 @@ func TestBothFamilies(t *testing.T) {
 			must(t, c.VXLAN(netlab.VXLANConfig{Name: "vxlan0", VNI: 4097, Local: c.ip6, Remotes: []netip.Addr{a.ip6}, MTU: 1430}))
 			must(t, b.AddAddr("vxlan0", "10.0.1.104/24"))
 			must(t, c.AddAddr("vxlan0", "10.0.1.105/24"))
-			p := up(t, a.Namespace, "--vni", "4097", "--peer", b.ip4.String(), "--peer", "["+c.ip6.String()+"]:4789",
-				"--addr", "10.0.1.103/24", "--offload", offload)
+			p := up(t, a.Namespace, append([]string{"--vni", "4097", "--peer", b.ip4.String(), "--peer", "[" + c.ip6.String() + "]:4789",
+				"--addr", "10.0.1.103/24"}, how...)...)
 			if want := "up vx4097 vni 4097 local 192.168.52.203:4789,[fd52::203]:4789 peers 192.168.52.204,fd52::205 mtu 1430 mac "; !strings.HasPrefix(p.upLine(), want) {
 				t.Errorf("it printed %q, want %q", p.upLine(), want)
 			}
@@ -146,6 +146,15 @@ func TestBothFamilies(t *testing.T) {
 // TestLinkLocalUnderlay: VTEPs need no configured address: IPv6's own will do.
 func TestLinkLocalUnderlay(t *testing.T) {
 	t.Parallel()
+	for _, transport := range transports {
+		t.Run(transport, func(t *testing.T) {
+			t.Parallel()
+			linkLocalUnderlay(t, transport)
+		})
+	}
+}
+
+func linkLocalUnderlay(t *testing.T, transport string) {
 	hosts := newHosts(t, "fe80", 2, wiring{})
 	linkLocal := func(h *host) netip.Addr {
 		link, err := h.Link(underlayDevice)
@@ -162,7 +171,7 @@ func TestLinkLocalUnderlay(t *testing.T) {
 	var ports []*packetPort
 	for i, h := range hosts {
 		h.quiet(t)
-		p := up(t, h.Namespace, "--vni", "4097", "--peer", linkLocal(hosts[1-i]).WithZone(underlayDevice).String())
+		p := up(t, h.Namespace, "--vni", "4097", "--peer", linkLocal(hosts[1-i]).WithZone(underlayDevice).String(), "--transport", transport)
 		programs = append(programs, p)
 		ports = append(ports, openPort(t, h.Namespace, p.device(), false))
 	}
@@ -207,10 +216,10 @@ func init() {
 // TestQueues: several queues and sockets carry several connections.
 func TestQueues(t *testing.T) {
 	t.Parallel()
-	for _, offload := range []string{"auto", "off"} {
-		t.Run("offload="+offload, func(t *testing.T) {
+	for _, how := range [][]string{{"--offload", "auto"}, {"--offload", "off"}, {"--transport", "packet"}} {
+		t.Run(flagsName(how), func(t *testing.T) {
 			t.Parallel()
-			tn := kernelTunnel(t, "queues", wiring{}, false, "--offload", offload, "--queues", "3")
+			tn := kernelTunnel(t, "queues", wiring{}, false, append([]string{"--queues", "3"}, how...)...)
 			if q := tn.program.status().VNIs[0].Queues; q != 3 {
 				t.Errorf("%d queues, want 3", q)
 			}
@@ -269,6 +278,7 @@ func TestUnderlayDevice(t *testing.T) {
 	for _, flags := range [][]string{
 		{"--peer", b.ip4.String(), "--dev", underlayDevice},
 		{"--peer", b.ip4.String(), "--dev", underlayDevice, "--local", a.ip4.String()},
+		{"--peer", b.ip4.String(), "--dev", underlayDevice, "--transport", "packet"},
 	} {
 		p := up(t, a.Namespace, append([]string{"--vni", "4097"}, flags...)...)
 		if want := " local 192.168.52.203:4789 peers 192.168.52.204 mtu 1350 "; !strings.Contains(p.upLine(), want) {
@@ -314,10 +324,10 @@ func TestLog(t *testing.T) {
 // TestBusyPoll: polling before sleeping changes when things happen, not what.
 func TestBusyPoll(t *testing.T) {
 	t.Parallel()
-	for _, offload := range []string{"auto", "off"} {
-		t.Run("offload="+offload, func(t *testing.T) {
+	for _, how := range [][]string{{"--offload", "auto"}, {"--offload", "off"}, {"--transport", "packet"}} {
+		t.Run(flagsName(how), func(t *testing.T) {
 			t.Parallel()
-			tn := kernelTunnel(t, "busy", wiring{}, false, "--offload", offload, "--busy-poll", "50us")
+			tn := kernelTunnel(t, "busy", wiring{}, false, append([]string{"--busy-poll", "50us"}, how...)...)
 			ping(t, tn.a.Namespace, inner4B, 3)
 			must(t, transfer(tn.a.Namespace, tn.b.Namespace, inner4B, 4<<20))
 			must(t, transfer(tn.b.Namespace, tn.a.Namespace, inner4A, 4<<20))

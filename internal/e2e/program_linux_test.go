@@ -60,15 +60,23 @@ type program struct {
 
 var programs atomic.Uint32
 
+// transports are the values of --transport.
+var transports = []string{"udp", "packet"}
+
+// flagsName names a subtest after flags: "offload=off,transport=packet".
+func flagsName(flags []string) string {
+	return strings.ReplaceAll(strings.TrimPrefix(strings.Join(flags, "="), "--"), "=--", ",")
+}
+
 // prepare makes a program ready to be started with "up" and args.
 func prepare(t *testing.T, ns *netlab.Namespace, args ...string) *program {
 	t.Helper()
 	p := &program{t: t, ns: ns, stdout: newOutput(), stderr: newOutput()}
 	p.control = filepath.Join(ns.LabDir(), fmt.Sprintf("%d.sock", programs.Add(1)))
-	args = append([]string{"up", "--control", p.control}, args...)
 	if transport := os.Getenv("GOVXLAN_E2E_TRANSPORT"); transport != "" {
-		args = append(args, "--transport", transport)
+		args = append([]string{"--transport", transport}, args...) // unless the test says another
 	}
+	args = append([]string{"up", "--control", p.control}, args...)
 	// Not the context of the test: it ends before the cleanup, which wants to
 	// see the program end in its own way.
 	p.cmd = ns.Command(context.Background(), govxlan, args...)

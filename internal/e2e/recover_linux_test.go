@@ -146,22 +146,24 @@ func TestRecovers(t *testing.T) {
 		}},
 	} {
 		for _, v6 := range []bool{false, true} {
-			t.Run(fault.name+"/"+family(v6), func(t *testing.T) {
-				t.Parallel()
-				hosts := newHosts(t, "fault", 2, wiring{})
-				s := &site{a: hosts[0], b: hosts[1], v6: v6}
-				s.b.kernelVTEP(t, netlab.VXLANConfig{VNI: 4097}, v6, s.a)
-				s.p = up(t, s.a.Namespace, "--vni", "4097", "--peer", s.b.ip(v6).String())
-				near := openPort(t, s.a.Namespace, s.p.device(), false)
-				s.out = func() { near.send(testFrame(broadcast, station(1), nil, 60, 0)) }
-				passes(t, near, openPort(t, s.b.Namespace, "vxlan0", false), patience)
-				// More than once: what is left of the first time shows then.
-				for range 2 {
-					fault.begin(t, s)
-					fault.finish(t, s)
-					passes(t, near, openPort(t, s.b.Namespace, "vxlan0", false), recovery)
-				}
-			})
+			for _, transport := range transports {
+				t.Run(fault.name+"/"+family(v6)+"/"+transport, func(t *testing.T) {
+					t.Parallel()
+					hosts := newHosts(t, "fault", 2, wiring{})
+					s := &site{a: hosts[0], b: hosts[1], v6: v6}
+					s.b.kernelVTEP(t, netlab.VXLANConfig{VNI: 4097}, v6, s.a)
+					s.p = up(t, s.a.Namespace, "--vni", "4097", "--peer", s.b.ip(v6).String(), "--transport", transport)
+					near := openPort(t, s.a.Namespace, s.p.device(), false)
+					s.out = func() { near.send(testFrame(broadcast, station(1), nil, 60, 0)) }
+					passes(t, near, openPort(t, s.b.Namespace, "vxlan0", false), patience)
+					// More than once: what is left of the first time shows then.
+					for range 2 {
+						fault.begin(t, s)
+						fault.finish(t, s)
+						passes(t, near, openPort(t, s.b.Namespace, "vxlan0", false), recovery)
+					}
+				})
+			}
 		}
 	}
 }

@@ -58,13 +58,19 @@ func TestD16D17SourcePorts(t *testing.T) {
 	}{
 		{"", 49152, 65535, 14, 16, "auto", "default"},
 		{"", 49152, 65535, 14, 16, "off", "default"},
+		{"", 49152, 65535, 250, 256, "packet", "default"},
+		{"50000-50003", 50000, 50003, 4, 4, "packet", "four"},
+		{"4789-4789", 4789, 4789, 1, 1, "packet", "our own"},
 		{"50000-50003", 50000, 50003, 4, 4, "auto", "four"},
 		{"50000-50000", 50000, 50000, 1, 1, "auto", "one"},
 		{"4789-4789", 4789, 4789, 1, 1, "auto", "our own"},
 	} {
 		t.Run(c.tag+"/offload="+c.offload, func(t *testing.T) {
 			t.Parallel()
-			flags := []string{"--offload", c.offload}
+			flags := []string{"--transport", "udp", "--offload", c.offload}
+			if c.offload == "packet" { // which has every port of the range
+				flags = []string{"--transport", "packet"}
+			}
 			if c.flag != "" {
 				flags = append(flags, "--source-ports", c.flag)
 			}

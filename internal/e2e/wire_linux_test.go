@@ -128,10 +128,12 @@ func (s *sums) checkAll(t *testing.T, p *packetPort) {
 func TestD20ChecksumsOnTheWire(t *testing.T) {
 	t.Parallel()
 	for _, v6 := range []bool{false, true} {
-		for _, offload := range []string{"auto", "off"} {
-			t.Run(family(v6)+"/offload="+offload, func(t *testing.T) {
+		for _, how := range [][]string{
+			{"--offload", "auto"}, {"--offload", "off"}, {"--transport", "packet"}, {"--offload", "off", "--transport", "packet"},
+		} {
+			t.Run(family(v6)+"/"+flagsName(how), func(t *testing.T) {
 				t.Parallel()
-				tn := kernelTunnel(t, "sums", wiring{real: true}, v6, "--offload", offload)
+				tn := kernelTunnel(t, "sums", wiring{real: true}, v6, how...)
 				wire := openPort(t, tn.b.Namespace, underlayDevice, false)
 				ping(t, tn.a.Namespace, inner4B, 2)
 				ping(t, tn.a.Namespace, inner6B, 2)
