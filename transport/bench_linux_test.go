@@ -1,7 +1,10 @@
 package transport
 
 import (
+	"net/netip"
 	"testing"
+
+	"github.com/govxlan/govxlan/internal/netlab"
 )
 
 // BenchmarkLoopback sends trains to ourselves and receives them: system calls
@@ -47,5 +50,63 @@ func BenchmarkLoopback(b *testing.B) {
 			}
 			b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N)/float64(datagrams), "ns/datagram")
 		})
+	}
+}
+
+// BenchmarkWireSend sends trains over a veth pair to a host that drops them,
+// with the pair's offloads and without, as over a real wire.
+func BenchmarkWireSend(b *testing.B) {
+	for _, offloads := range []string{"veth", "wire"} {
+		for _, bc := range []struct {
+			name string
+			open func(netns string, local netip.Addr) (Conn, error)
+		}{
+			{"UDP_SEGMENT", func(netns string, local netip.Addr) (Conn, error) {
+				return ListenUDP(UDPConfig{Local: []netip.Addr{local}, Port: wirePort, Netns: netns})
+			}},
+			{"packet, segmented by the kernel", func(netns string, local netip.Addr) (Conn, error) {
+				return ListenPacket(PacketConfig{Local: []netip.Addr{local}, Port: wirePort, Netns: netns})
+			}},
+			{"packet, one by one", func(netns string, local netip.Addr) (Conn, error) {
+				return ListenPacket(PacketConfig{Local: []netip.Addr{local}, Port: wirePort, Netns: netns, NoGSO: true})
+			}},
+			{"packet, one by one, no checksum", func(netns string, local netip.Addr) (Conn, error) {
+				return ListenPacket(PacketConfig{Local: []netip.Addr{local}, Port: wirePort, Netns: netns, NoChecksum: true})
+			}},
+		} {
+			b.Run(offloads+"/"+bc.name, func(b *testing.B) {
+				h := newHosts(b, 1500)
+				for _, ns := range []*netlab.Namespace{h.a, h.b} {
+					if err := ns.SetOffloads("ens160", offloads == "veth"); err != nil {
+						b.Fatal(err)
+					}
+				}
+				c, err := bc.open(h.a.Path(), h.a4)
+				if err != nil {
+					b.Fatal(err)
+				}
+				defer c.Close()
+				sink := listen(b, UDPConfig{Local: []netip.Addr{h.b4}, Port: wirePort, Netns: h.b.Path()})
+				if err := refuseAll(sink.receivers[0]); err != nil {
+					b.Fatal(err)
+				}
+				s := c.NewSender()
+				const count, size = 44, 1472
+				trains := []Train{train(sink.locals[0], count, size, size, 1)}
+				if p, ok := c.(*packetConn); ok {
+					if _, err := s.Send(trains); err != nil {
+						b.Fatal(err)
+					}
+					awaitHop(b, p, sink.locals[0], "known", isDirect)
+				}
+				b.SetBytes(count * size)
+				for b.Loop() {
+					if n, err := s.Send(trains); n != 1 || err != nil {
+						b.Fatalf("sent %d, %v", n, err)
+					}
+				}
+				b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N)/count, "ns/datagram")
+			})
+		}
 	}
 }

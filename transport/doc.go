@@ -1,7 +1,8 @@
 // Package transport carries UDP datagrams between VTEPs, many with one call.
 // It knows nothing of what is in them: for a VTEP it is a VXLAN header and a
-// frame each. Two things fulfil its interface [Conn] so far: ListenUDP, sockets
-// of the Linux kernel, and [Network], an underlay in memory for tests.
+// frame each. Three things fulfil its interface [Conn]: ListenUDP, UDP sockets of
+// the Linux kernel; ListenPacket, packet sockets of it, for which the whole outer
+// stack is written and read here; and [Network], an underlay in memory for tests.
 //
 // # Trains
 //
@@ -38,6 +39,28 @@
 // may be called by anybody at any time: every Recv and Send that waits, and
 // every later one, returns net.ErrClosed.
 //
+// # UDP sockets or packet sockets
+//
+// ListenUDP is the usual choice: it needs no privilege, the host's firewall and
+// the kernel's counters see its packets, and what belongs together is sent and
+// received in one piece. ListenPacket does the latter as well, at about the same
+// price, and is to be preferred where
+//
+//   - every flow shall have a source port of its own, for an underlay of many
+//     paths: ListenUDP has sixteen,
+//   - TTL, DF and flow label differ from packet to packet,
+//   - no outer UDP checksum is to be sent (PacketConfig.NoChecksum), or
+//   - the host's firewall or connection tracking is in the way.
+//
+// It needs CAP_NET_RAW. Next hops come from the kernel's routes and neighbours,
+// and are followed as they change, which takes effect a moment later than in
+// the kernel. A packet whose neighbour is not known, that is for this host, or
+// that leaves by a link without Ethernet goes through the kernel's IP, headers
+// and all, which resolves and keeps it; so does one now and then to a neighbour
+// that the kernel has not heard of for a while. All packets to one VTEP take
+// one route, also where the kernel has several of the same cost. Of fragments,
+// those of IPv4 are put together, those of IPv6 dropped.
+//
 // # Source ports
 //
 // The UDP source port of a VXLAN packet stands for the inner flow, so that the
@@ -45,7 +68,8 @@
 // opens 16 sockets, spread at random over the range, beside those that receive,
 // and Train.Hash chooses among them: trains with the same Hash*Flows>>32 leave
 // from one port and stay in order. Flows is in [Limits]. Datagrams that others
-// send to those ports are dropped by the kernel.
+// send to those ports are dropped by the kernel. ListenPacket uses every port of
+// the range, and no socket is bound to them.
 //
 // # Errors
 //
@@ -60,18 +84,20 @@
 // # Fragments and path MTU
 //
 // Nothing that is sent is ever fragmented by this host, with and without
-// UDPConfig.DontFragment (RFC 7348 section 4.3), and the path-MTU cache of the
+// DontFragment (RFC 7348 section 4.3), and the path-MTU cache of the
 // kernel, which ICMP messages fill, has no influence. Fragments made on the
-// way are put together by the receiving kernel.
+// way are put together by the receiving kernel (but see above for ListenPacket).
 //
 // # Checksums
 //
 // The outer UDP checksum is always sent, which UDP_SEGMENT requires; a wrong
 // one is dropped by the receiving kernel, and zero is accepted on IPv4 alone.
+// ListenPacket does the same by itself; it leaves computing to the device or the
+// kernel, and with PacketConfig.NoChecksum sends none over IPv4.
 //
 // # Limits
 //
-// ListenUDP is for Linux. A Conn has at most one address of each family.
+// ListenUDP and ListenPacket are for Linux. A Conn has at most one address of each family.
 // Unspecified local addresses (0.0.0.0, ::) let routing choose the source
 // address for each packet, which peers learn: give the VTEP's own where there
 // are several.

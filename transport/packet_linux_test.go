@@ -350,7 +350,10 @@ func TestPacketFollowsRoutes(t *testing.T) {
 func TestPacketFollowsDevice(t *testing.T) {
 	h := newHosts(t, 1500)
 	d := listenPacket(t, h.b, PacketConfig{Local: []netip.Addr{h.b4}, Device: "ens160", Receivers: 2})
-	index := d.device
+	old, err := h.b.Link("ens160")
+	if err != nil {
+		t.Fatal(err)
+	}
 	c := listenPacket(t, h.a, PacketConfig{Local: []netip.Addr{h.a4}})
 	s := c.NewSender()
 	tr := train(d.locals[0], 1, 100, 100, 1)
@@ -391,7 +394,7 @@ func TestPacketFollowsDevice(t *testing.T) {
 		t.Fatal(err)
 	}
 	pass()
-	if link, err := h.b.Link("ens160"); err != nil || link.Index == index {
+	if link, err := h.b.Link("ens160"); err != nil || link.Index == old.Index {
 		t.Fatalf("the device is the same: %+v, %v", link, err)
 	}
 }

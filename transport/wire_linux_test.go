@@ -28,7 +28,7 @@ type hosts struct {
 
 const wirePort = 4789
 
-func newHosts(t *testing.T, mtu int) *hosts {
+func newHosts(t testing.TB, mtu int) *hosts {
 	t.Helper()
 	lab := netlabtest.New(t, "transport")
 	h := &hosts{

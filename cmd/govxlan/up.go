@@ -405,7 +405,7 @@ func (p *upPlan) explainListen(err error, local []netip.Addr) error {
 	case errors.Is(err, transport.ErrNoSourcePort):
 		return fmt.Errorf("no port of --source-ports %v is free: give a wider range", p.sourcePorts)
 	case p.packet && errors.Is(err, syscall.EPERM):
-		return fmt.Errorf("--transport packet needs the capability CAP_NET_RAW (%w): run this as root, or use --transport udp", err)
+		return errors.New("--transport packet needs the capability CAP_NET_RAW: run this as root, or use --transport udp")
 	case p.packet && errors.Is(err, syscall.EAFNOSUPPORT):
 		return fmt.Errorf("--transport packet: this kernel has no packet sockets (%w): load the module af_packet, or use --transport udp", err)
 	case p.dev != "" && errors.Is(err, syscall.ENODEV):

@@ -52,6 +52,7 @@ func TestWrongFlags(t *testing.T) {
 		{append(peer, "--port", "65536"), "65536"},
 		{append(peer, "--port", "-1"), "-1"},
 		{append(peer, "--source-ports", "x"), "x"},
+		{append(peer, "--transport", "tcp"), "tcp"},
 		{append(peer, "--source-ports", "2-1"), "2-1"},
 		{append(peer, "--source-ports", "0-65536"), "65536"},
 		{append(peer, "--name", "sixteen-bytes-16"), "sixteen-bytes-16"},
@@ -142,7 +143,7 @@ func TestRefusedPortHeld(t *testing.T) {
 	peer := []string{"--vni", "4098", "--peer", hosts[1].ip4.String()}
 	held := func(t *testing.T, holder string) {
 		t.Helper()
-		for _, more := range [][]string{nil, {"--queues", "2"}, {"--local", "0.0.0.0"}} {
+		for _, more := range [][]string{nil, {"--queues", "2"}, {"--local", "0.0.0.0"}, {"--transport", "packet"}} {
 			refused(t, a.Namespace, 1, []string{"4789", holder, "--port"}, append(peer, more...)...)
 		}
 	}
@@ -184,6 +185,10 @@ func TestRefusedPortHeld(t *testing.T) {
 		name := filepath.Base(govxlan)
 		held(t, fmt.Sprintf("process %d (%s)", p.cmd.Process.Pid, name[:min(len(name), 15)]))
 	})
+	t.Run("by another endpoint over packet sockets", func(t *testing.T) {
+		p := up(t, a.Namespace, "--vni", "1", "--peer", hosts[1].ip4.String(), "--transport", "packet")
+		held(t, fmt.Sprintf("process %d ", p.cmd.Process.Pid))
+	})
 	t.Run("by nobody any more", func(t *testing.T) {
 		up(t, a.Namespace, peer...).stop()
 	})
@@ -211,6 +216,9 @@ func TestRefusedNotRoot(t *testing.T) {
 		cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: 65534, Gid: 65534}}
 		refusedCmd(t, hosts[0].Namespace, cmd, 1, []string{"not permitted", "root", "CAP_NET_ADMIN"})
 	}
+	cmd := hosts[0].Command(t.Context(), govxlan, "up", "--vni", "4097", "--peer", hosts[1].ip4.String(), "--transport", "packet")
+	cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: 65534, Gid: 65534}}
+	refusedCmd(t, hosts[0].Namespace, cmd, 1, []string{"--transport packet", "root", "CAP_NET_RAW"})
 }
 
 // TestRefusedNotRootNetns: and so when it cannot enter a namespace.
