@@ -222,10 +222,6 @@ func (c *packetConn) directSocket(cfg *PacketConfig, v6 bool) (_ *socket, err er
 	return wrap(fd, "ip")
 }
 
-// fanoutDefrag has IPv4 fragments put together before they are shared out
-// (include/uapi/linux/if_packet.h).
-const fanoutDefrag = unix.PACKET_FANOUT_FLAG_DEFRAG << 16
-
 // openReceivers opens the packet sockets of one family.
 func (c *packetConn) openReceivers(cfg *PacketConfig, at netip.AddrPort) error {
 	filter, err := c.filter(at)
@@ -259,18 +255,19 @@ func (c *packetConn) openReceivers(cfg *PacketConfig, at netip.AddrPort) error {
 }
 
 // joinGroup makes the socket one of a fanout group, which there is for a single
-// one as well: fragments come together only there.
+// one as well: in a group, IPv4 fragments are put together first.
 func joinGroup(fd, group int, first, several bool) (int, error) {
-	how := group | fanoutDefrag
-	if several {
-		how |= unix.PACKET_FANOUT_HASH << 16
-	} else {
-		how |= unix.PACKET_FANOUT_CPU << 16 // cheaper: no hash
-	}
+	flags := uint32(unix.PACKET_FANOUT_FLAG_DEFRAG)
 	if first {
-		how |= unix.PACKET_FANOUT_FLAG_UNIQUEID << 16
+		flags |= unix.PACKET_FANOUT_FLAG_UNIQUEID
 	}
-	if err := unix.SetsockoptInt(fd, unix.SOL_PACKET, unix.PACKET_FANOUT, how); err != nil {
+	if several {
+		flags |= unix.PACKET_FANOUT_HASH // one flow, one receiver
+	} else {
+		flags |= unix.PACKET_FANOUT_CPU // cheaper
+	}
+	how := int32(flags<<16 | uint32(group))
+	if err := unix.SetsockoptInt(fd, unix.SOL_PACKET, unix.PACKET_FANOUT, int(how)); err != nil {
 		return 0, os.NewSyscallError("setsockopt PACKET_FANOUT", err)
 	}
 	if first {
