@@ -57,9 +57,9 @@
 // the kernel. A packet whose neighbour is not known, that is for this host, or
 // that leaves by a link without Ethernet goes through the kernel's IP, headers
 // and all, which resolves and keeps it; so does one now and then to a neighbour
-// that the kernel has not heard of for a while. All packets to one VTEP take
-// one route, also where the kernel has several of the same cost. Of fragments,
-// those of IPv4 are put together, those of IPv6 dropped.
+// that the kernel has not heard of for a while. Of a route that has several
+// ways each flow takes one, by weight. Of fragments, those of IPv4 are put
+// together, those of IPv6 dropped.
 //
 // # Source ports
 //

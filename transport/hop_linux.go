@@ -40,6 +40,9 @@ type hopState struct {
 	// from the IP header on: it finds the neighbour, and keeps the packet as
 	// long; it knows what is local; and it knows links without Ethernet.
 	direct bool
+	// paths are all ways of a route that has several, by weight; nil for one.
+	// Then s itself stands for what the kernel chose.
+	paths []*hopState
 }
 
 // validNeighbour are the states in which the kernel uses the address that it
@@ -49,19 +52,15 @@ const validNeighbour = unix.NUD_PERMANENT | unix.NUD_NOARP | unix.NUD_REACHABLE 
 // resolve looks the way to h up and stores it. p.mu is held.
 func (p *hops) resolve(h *hop) {
 	s, stale := p.lookUp(h.to)
-	if s.err == nil {
-		var err error
-		if s.stack, err = s.outer.CompileUDP(); err != nil {
-			s = &hopState{err: unix.EAFNOSUPPORT}
-		}
-	}
 	h.state.Store(s)
 	if stale {
 		h.ask.Store(true)
 	}
 }
 
-// lookUp asks the kernel for the route to a VTEP, the device and the neighbour.
+// lookUp asks the kernel for the route to a VTEP, the devices and the
+// neighbours. stale says that the kernel has not heard of the only neighbour for
+// a while.
 func (p *hops) lookUp(to netip.AddrPort) (s *hopState, stale bool) {
 	local := p.local[family(to.Addr())]
 	options := netlink.RouteGetOptions{OifIndex: p.device}
@@ -71,43 +70,58 @@ func (p *hops) lookUp(to netip.AddrPort) (s *hopState, stale bool) {
 	if zone := to.Addr().Zone(); zone != "" {
 		options.OifIndex = int(p.zones.index(zone))
 	}
-	routes, err := p.handle.RouteGetWithOptions(net.IP(to.Addr().AsSlice()), &options)
+	dst := net.IP(to.Addr().AsSlice())
+	routes, err := p.handle.RouteGetWithOptions(dst, &options)
 	if err != nil || len(routes) == 0 {
 		return &hopState{err: errnoOf(err, unix.ENETUNREACH)}, false
 	}
 	r := &routes[0]
-	link, err := p.handle.LinkByIndex(r.LinkIndex)
-	if err != nil {
-		return &hopState{err: errnoOf(err, unix.ENETDOWN)}, false
-	}
-	a := link.Attrs()
-	s = &hopState{index: a.Index, mtu: a.MTU}
-	s.outer = vxlan.Outer{Src: local.WithZone(""), Dst: to.Addr().WithZone(""), DstPort: to.Port()}
+	outer := vxlan.Outer{Src: local.WithZone(""), Dst: to.Addr().WithZone(""), DstPort: to.Port()}
 	if local.IsUnspecified() {
 		src, ok := netip.AddrFromSlice(r.Src)
 		if !ok {
 			return &hopState{err: unix.EADDRNOTAVAIL}, false
 		}
-		s.outer.Src = src.Unmap()
+		outer.Src = src.Unmap()
 	}
-	if a.EncapType != "ether" || len(a.HardwareAddr) != 6 || r.Type != unix.RTN_UNICAST {
-		return s, false
-	}
-	s.outer.SrcMAC = vxlan.MAC(a.HardwareAddr)
-	s.via = s.outer.Dst
-	if gw, ok := netip.AddrFromSlice(r.Gw); ok {
-		s.via = gw.Unmap()
-	} else if v, ok := r.Via.(*netlink.Via); ok { // IPv4 over an IPv6 neighbour, RFC 8950
-		if gw, ok := netip.AddrFromSlice(v.Addr); ok {
-			s.via = gw
+	unicast := r.Type == unix.RTN_UNICAST
+	s, stale = p.path(outer, r.LinkIndex, r.Gw, r.Via, unicast)
+	if s.err == nil && unicast {
+		options.FIBMatch = true // the route as it stands in the table
+		if routes, err := p.handle.RouteGetWithOptions(dst, &options); err == nil && len(routes) > 0 {
+			s.paths = p.multipath(outer, routes[0].MultiPath)
 		}
 	}
-	n, err := p.neighbour(s.index, s.via)
+	return s, stale && s.paths == nil
+}
+
+// path looks one way up: by a device, to a gateway if there is one.
+func (p *hops) path(outer vxlan.Outer, index int, gw net.IP, via netlink.Destination, unicast bool) (s *hopState, stale bool) {
+	link, err := p.handle.LinkByIndex(index)
 	if err != nil {
-		return s, false // there is none yet
+		return &hopState{err: errnoOf(err, unix.ENETDOWN)}, false
 	}
-	s.meet(n)
-	return s, s.direct && n.State&unix.NUD_STALE != 0
+	a := link.Attrs()
+	s = &hopState{index: a.Index, mtu: a.MTU, outer: outer}
+	if a.EncapType == "ether" && len(a.HardwareAddr) == 6 && unicast {
+		s.outer.SrcMAC = vxlan.MAC(a.HardwareAddr)
+		s.via = outer.Dst
+		if ip, ok := netip.AddrFromSlice(gw); ok {
+			s.via = ip.Unmap()
+		} else if v, ok := via.(*netlink.Via); ok { // IPv4 over an IPv6 neighbour, RFC 8950
+			if ip, ok := netip.AddrFromSlice(v.Addr); ok {
+				s.via = ip
+			}
+		}
+		if n, err := p.neighbour(s.index, s.via); err == nil { // else there is none yet
+			s.meet(n)
+			stale = s.direct && n.State&unix.NUD_STALE != 0
+		}
+	}
+	if s.stack, err = s.outer.CompileUDP(); err != nil {
+		return &hopState{err: unix.EAFNOSUPPORT}, false
+	}
+	return s, stale
 }
 
 // meet takes over what the kernel says of the neighbour.
@@ -148,19 +162,17 @@ func (p *hops) hear(n *netlink.Neigh, gone bool) {
 	if gone {
 		n.State = unix.NUD_NONE
 	}
+	stale := n.State&unix.NUD_STALE != 0
 	for _, h := range p.table {
 		s := h.state.Load()
-		if s.err != nil || s.index != n.LinkIndex || s.via != ip {
-			continue
+		next, several := s.hear(n, ip)
+		if next != s {
+			h.state.Store(next)
 		}
-		next := *s
-		next.meet(n)
-		if next.direct != s.direct || next.outer.DstMAC != s.outer.DstMAC {
-			// It compiled before with other addresses.
-			next.stack, _ = next.outer.CompileUDP()
-			h.state.Store(&next)
-		}
-		if next.direct && n.State&unix.NUD_STALE != 0 {
+		switch {
+		case several && (stale || gone || n.State&unix.NUD_FAILED != 0):
+			p.poke(&hopState{index: n.LinkIndex, via: ip})
+		case s.paths == nil && stale && next.direct && next.at(n.LinkIndex, ip):
 			h.ask.Store(true)
 		}
 	}

@@ -516,18 +516,28 @@ func TestPacketHoldsThePort(t *testing.T) {
 // Unspecified local addresses: by any of the host's addresses, one that came
 // later too, and from the one that routing chooses.
 func TestPacketUnspecifiedLocal(t *testing.T) {
+	for _, v6 := range []bool{false, true} {
+		t.Run(fmt.Sprintf("v6=%v", v6), func(t *testing.T) { unspecifiedLocal(t, v6) })
+	}
+}
+
+func unspecifiedLocal(t *testing.T, v6 bool) {
 	h := newHosts(t, 1500)
-	d := listenPacket(t, h.b, PacketConfig{Local: []netip.Addr{netip.IPv4Unspecified()}})
-	c := listenPacket(t, h.a, PacketConfig{Local: []netip.Addr{netip.IPv4Unspecified()}})
+	local, a, b, other := netip.IPv4Unspecified(), h.a4, h.b4, netip.MustParsePrefix("192.168.52.77/24")
+	if v6 {
+		local, a, b, other = netip.IPv6Unspecified(), h.a6, h.b6, netip.MustParsePrefix("fd00::77/64")
+	}
+	d := listenPacket(t, h.b, PacketConfig{Local: []netip.Addr{local}})
+	c := listenPacket(t, h.a, PacketConfig{Local: []netip.Addr{local}})
 	r := d.Receivers()[0]
-	one := train(netip.AddrPortFrom(h.b4, wirePort), 1, 100, 100, 1)
+	one := train(netip.AddrPortFrom(b, wirePort), 1, 100, 100, 1)
 	if _, err := c.NewSender().Send([]Train{one}); err != nil {
 		t.Fatal(err)
 	}
-	if got := collect(t, r, d, 1); same(got, one) != nil || got[0].from.Addr() != h.a4 {
+	if got := collect(t, r, d, 1); same(got, one) != nil || got[0].from.Addr() != a {
 		t.Errorf("got %+v", got)
 	}
-	if err := h.b.AddAddr("ens160", "192.168.52.77/24"); err != nil {
+	if err := h.b.AddAddr("ens160", other.String()); err != nil {
 		t.Fatal(err)
 	}
 	late := time.AfterFunc(patience, func() { d.Close() })
@@ -539,7 +549,7 @@ func TestPacketUnspecifiedLocal(t *testing.T) {
 	}()
 	s := c.NewSender()
 	for {
-		if _, err := s.Send([]Train{train(netip.MustParseAddrPort("192.168.52.77:4789"), 1, 100, 100, 2)}); err != nil {
+		if _, err := s.Send([]Train{train(netip.AddrPortFrom(other.Addr(), wirePort), 1, 100, 100, 2)}); err != nil {
 			t.Fatal(err)
 		}
 		select {
@@ -690,4 +700,71 @@ func openFiles(t *testing.T) (sockets []string) {
 		}
 	}
 	return sockets
+}
+
+// A route with two ways: flows spread over both, each keeps to one, and all go
+// by the other when one is down.
+func TestPacketMultipath(t *testing.T) {
+	h := newHosts(t, 1500)
+	must := func(err error) {
+		t.Helper()
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	must(h.lab.Veth(h.a, "ens161", "192.168.53.203/24", h.b, "ens161", "192.168.53.204/24", 1500))
+	far := netip.MustParseAddr("10.9.9.9")
+	must(h.b.AddAddr("lo", far.String()+"/32"))
+	must(h.b.AddRoute("10.9.9.1/32", h.a4.String(), "ens160"))
+	must(h.a.AddAddr("lo", "10.9.9.1/32"))
+	index := make(map[string]int)
+	must(h.a.Do(func() error {
+		route := &netlink.Route{Dst: &net.IPNet{IP: far.AsSlice(), Mask: net.CIDRMask(32, 32)}}
+		for name, gw := range map[string]string{"ens160": h.b4.String(), "ens161": "192.168.53.204"} {
+			link, err := netlink.LinkByName(name)
+			if err != nil {
+				return err
+			}
+			index[name] = link.Attrs().Index
+			route.MultiPath = append(route.MultiPath, &netlink.NexthopInfo{LinkIndex: link.Attrs().Index, Gw: net.ParseIP(gw)})
+		}
+		return netlink.RouteAdd(route)
+	}))
+	c := listenPacket(t, h.a, PacketConfig{Local: []netip.Addr{netip.MustParseAddr("10.9.9.1")}})
+	d := listenPacket(t, h.b, PacketConfig{Local: []netip.Addr{far}})
+	s, r := c.NewSender().(*packetSender), d.Receivers()[0]
+	to := d.locals[0]
+	awaitHop(t, c, to, "known on both ways", func(s *hopState) bool {
+		return len(s.paths) == 2 && s.paths[0].direct && s.paths[1].direct && s.paths[0].index != s.paths[1].index
+	})
+	const flows = 200
+	send := func() map[int]int {
+		t.Helper()
+		by := make(map[int]int)
+		for i := range flows {
+			tr := train(to, 2, 50, 50, byte(i))
+			tr.Hash = uint32(i) * 0x01000193
+			if n, err := s.Send([]Train{tr}); n != 1 || err != nil {
+				t.Fatalf("sent %d, %v", n, err)
+			}
+			by[int(s.links[0].Ifindex)]++
+			if err := same(collect(t, r, d, 2), tr); err != nil {
+				t.Fatal(err)
+			}
+		}
+		return by
+	}
+	first := send()
+	if first[index["ens160"]] < flows/4 || first[index["ens161"]] < flows/4 {
+		t.Errorf("flows by device: %v, devices %v", first, index)
+	}
+	if second := send(); second[index["ens160"]] != first[index["ens160"]] {
+		t.Errorf("flows moved: %v, then %v", first, second)
+	}
+	must(h.a.SetDown("ens161"))
+	awaitHop(t, c, to, "by the other way", func(s *hopState) bool { return s.err == nil && s.paths == nil && s.index == index["ens160"] })
+	awaitHop(t, c, to, "known", isDirect)
+	if by := send(); by[index["ens160"]] != flows {
+		t.Errorf("flows by device %v, want all by %d", by, index["ens160"])
+	}
 }

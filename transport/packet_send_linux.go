@@ -147,7 +147,7 @@ func (s *packetSender) way(t *Train) (*hop, *hopState, error) {
 	if state.err != nil {
 		return h, nil, state.err
 	}
-	return h, state, nil
+	return h, state.choose(t.Hash), nil
 }
 
 // find returns the next hop of a VTEP, nil for a family without local address.
