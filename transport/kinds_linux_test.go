@@ -25,7 +25,7 @@ var kinds = []kind{
 		return ListenPacket(PacketConfig{
 			Local: cfg.Local, Port: cfg.Port, SourcePortLo: cfg.SourcePortLo, SourcePortHi: cfg.SourcePortHi,
 			Receivers: cfg.Receivers, Netns: cfg.Netns, Device: cfg.Device, DontFragment: cfg.DontFragment,
-			TTL: cfg.TTL, BusyPoll: cfg.BusyPoll, NoGSO: cfg.NoGSO, NoGRO: cfg.NoGRO,
+			TTL: cfg.TTL, NoGSO: cfg.NoGSO, NoGRO: cfg.NoGRO,
 		})
 	}},
 }

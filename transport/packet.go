@@ -1,9 +1,6 @@
 package transport
 
-import (
-	"net/netip"
-	"time"
-)
+import "net/netip"
 
 // PacketConfig describes a VTEP on packet sockets (AF_PACKET): the whole outer
 // stack, from Ethernet to UDP, is written and read here and not by the kernel.
@@ -37,9 +34,6 @@ type PacketConfig struct {
 	// section 5 says one should. Trains are then sent datagram by datagram:
 	// the kernel does not segment them without. Over IPv6 there is always one.
 	NoChecksum bool
-	// BusyPoll is how long a receiver goes on asking its socket before it goes
-	// to sleep. 0 = not at all.
-	BusyPoll time.Duration
 	// NoGSO has trains taken apart and checksums computed here instead of by
 	// the kernel or the device. NoGRO has the kernel not put together what
 	// arrives.

@@ -8,8 +8,8 @@ import (
 	"os"
 	"sync"
 	"sync/atomic"
-	"time"
 
+	"github.com/govxlan/govxlan/internal/descriptor"
 	"github.com/govxlan/govxlan/internal/namespace"
 	"github.com/govxlan/govxlan/vxlan"
 	"golang.org/x/sys/unix"
@@ -23,7 +23,6 @@ type packetConn struct {
 	df        bool
 	zero      bool // no checksum over IPv4
 	offload   bool // checksums and segmentation are the kernel's work
-	busy      time.Duration
 	receivers []*socket
 	senders   []*socket // AF_PACKET, shared out among Senders
 	direct    [2]*socket
@@ -58,7 +57,7 @@ func ListenPacket(cfg PacketConfig) (Conn, error) {
 	c := &packetConn{
 		ports: vxlan.PortRange{Lo: cfg.SourcePortLo, Hi: cfg.SourcePortHi},
 		ttl:   uint8(cfg.TTL), df: cfg.DontFragment, zero: cfg.NoChecksum, offload: !cfg.NoGSO,
-		busy: cfg.BusyPoll, zones: zones{netns: cfg.Netns},
+		zones: zones{netns: cfg.Netns},
 	}
 	if c.ports == (vxlan.PortRange{}) {
 		c.ports = vxlan.PortRange{Lo: vxlan.SourcePortLo, Hi: vxlan.SourcePortHi}
@@ -148,7 +147,7 @@ func (c *packetConn) holdPort(cfg *PacketConfig, at netip.AddrPort) error {
 		return nil
 	}
 	// Absent before 5.0: then nothing is put together.
-	return s.raw.Control(func(fd uintptr) { _ = unix.SetsockoptInt(int(fd), unix.SOL_UDP, unix.UDP_GRO, 1) })
+	return s.fd.Do(func(fd uintptr) { _ = unix.SetsockoptInt(int(fd), unix.SOL_UDP, unix.UDP_GRO, 1) })
 }
 
 // packetSocket opens a packet socket that receives nothing before it is bound.
@@ -175,17 +174,7 @@ func packetSocket(receivers int) (_ *socket, err error) {
 	} else {
 		bufferSize(fd, unix.SO_SNDBUFFORCE, unix.SO_SNDBUF, sendBuffer)
 	}
-	return wrap(fd, "packet")
-}
-
-// wrap gives a descriptor to the runtime's poller.
-func wrap(fd int, name string) (*socket, error) {
-	file := os.NewFile(uintptr(fd), name)
-	raw, err := file.SyscallConn()
-	if err != nil {
-		return nil, err
-	}
-	return &socket{file: file, raw: raw}, nil
+	return &socket{fd: descriptor.New(fd, "packet")}, nil
 }
 
 // directSocket opens a socket that gives the kernel's IP packets from the IP
@@ -219,7 +208,7 @@ func (c *packetConn) directSocket(cfg *PacketConfig, v6 bool) (_ *socket, err er
 			return nil, fmt.Errorf("bind to device %s: %w", cfg.Device, err)
 		}
 	}
-	return wrap(fd, "ip")
+	return &socket{fd: descriptor.New(fd, "ip")}, nil
 }
 
 // openReceivers opens the packet sockets of one family.
@@ -237,7 +226,7 @@ func (c *packetConn) openReceivers(cfg *PacketConfig, at netip.AddrPort) error {
 		s.v6, s.zones, s.port = at.Addr().Is6(), &c.zones, at.Port()
 		c.receivers = append(c.receivers, s)
 		var failed error
-		if err := s.raw.Control(func(fd uintptr) {
+		if err := s.fd.Do(func(fd uintptr) {
 			if failed = attachFilter(int(fd), filter); failed == nil {
 				failed = bindPacket(int(fd), s.v6)
 			}
@@ -325,7 +314,7 @@ func (c *packetConn) follow() {
 			continue
 		}
 		if filter, err := c.filter(at); err == nil {
-			_ = s.raw.Control(func(fd uintptr) { _ = attachFilter(int(fd), filter) })
+			_ = s.fd.Do(func(fd uintptr) { _ = attachFilter(int(fd), filter) })
 		}
 	}
 	if !moved {
@@ -335,7 +324,7 @@ func (c *packetConn) follow() {
 		if s == nil {
 			continue
 		}
-		_ = s.raw.Control(func(fd uintptr) {
+		_ = s.fd.Do(func(fd uintptr) {
 			_ = unix.SetsockoptString(int(fd), unix.SOL_SOCKET, unix.SO_BINDTODEVICE, c.hops.deviceName)
 		})
 	}
@@ -365,7 +354,7 @@ func (c *packetConn) Counters() Counters {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	for _, s := range c.receivers {
-		_ = s.raw.Control(func(fd uintptr) {
+		_ = s.fd.Do(func(fd uintptr) {
 			if stats, err := unix.GetsockoptTpacketStats(int(fd), unix.SOL_PACKET, unix.PACKET_STATISTICS); err == nil {
 				c.queueFull += uint64(stats.Drops)
 			}
@@ -387,7 +376,7 @@ func (c *packetConn) Close() error {
 		all := append(append(append([]*socket{c.direct[0], c.direct[1]}, c.receivers...), c.senders...), c.hold...)
 		for _, s := range all {
 			if s != nil {
-				s.file.Close()
+				s.fd.Close()
 			}
 		}
 	})

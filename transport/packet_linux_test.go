@@ -12,6 +12,7 @@ import (
 	"strings"
 	"testing"
 	"time"
+	"unsafe"
 
 	"github.com/google/gopacket"
 	"github.com/google/gopacket/layers"
@@ -766,5 +767,61 @@ func TestPacketMultipath(t *testing.T) {
 	awaitHop(t, c, to, "known", isDirect)
 	if by := send(); by[index["ens160"]] != flows {
 		t.Errorf("flows by device %v, want all by %d", by, index["ens160"])
+	}
+}
+
+// TrySend stops where a full socket buffer would make Send wait, and goes on
+// there: nothing is sent twice, whichever way trains leave, and also when they
+// leave by another one afterwards.
+func TestPacketTrySendGoesOn(t *testing.T) {
+	h := newHosts(t, 1500)
+	for name, prepare := range map[string]func(*packetConn, *hop){
+		"trains":      func(*packetConn, *hop) {},
+		"pieces":      func(c *packetConn, _ *hop) { c.segments.Store(4) },
+		"singly":      func(c *packetConn, _ *hop) { c.segments.Store(1) },
+		"kernel's IP": func(_ *packetConn, h *hop) { h.ask.Store(true) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			c, d := packetPair(t, h, false, PacketConfig{})
+			defer d.Close()
+			defer c.Close()
+			prepare(c, c.hops.get(d.locals[0]))
+			s := c.NewSender().(*packetSender)
+			// The kernel is stood in for: every other call has no room, and
+			// the rest take one message.
+			var left []byte
+			room := true
+			s.try = func(uintptr) {
+				if room = !room; !room {
+					payload := &s.iov[2*s.begin+1]
+					left = append(left, unsafe.Slice(payload.Base, payload.Len)...)
+					s.begin++
+				}
+				s.full = s.begin < s.end
+			}
+			trains := []Train{train(d.locals[0], 10, 100, 70, 1), train(d.locals[0], 1, 50, 50, 2), train(d.locals[0], 3, 80, 80, 3)}
+			var want []byte
+			for _, tr := range trains {
+				want = append(want, tr.Buf...)
+			}
+			blocked := 0
+			for rest := trains; len(rest) > 0; {
+				n, err := s.TrySend(rest)
+				rest = rest[n:]
+				switch err {
+				case nil:
+				case ErrWouldBlock:
+					blocked++
+				default:
+					t.Fatal(err)
+				}
+			}
+			if !bytes.Equal(left, want) {
+				t.Errorf("%d bytes left, want %d", len(left), len(want))
+			}
+			if blocked == 0 {
+				t.Error("never blocked: not what was to be tested")
+			}
+		})
 	}
 }

@@ -3,52 +3,38 @@ package transport
 import (
 	"net"
 	"os"
-	"time"
 	"unsafe"
 
 	"golang.org/x/sys/unix"
 )
 
-// packetBytes is the room for one received packet: the longest IPv6 packet
-// with its Ethernet header, a tag and the vnet header.
-const packetBytes = (vnetHeaderLen + 14 + 4 + 40 + 65535 + 7) &^ 7
-
 // packetReceiver implements Receiver on one packet socket.
 type packetReceiver struct {
 	c    *packetConn
 	sock *socket
-
-	slab  []byte // recvMessages x packetBytes; pages are touched on use only
-	msgs  [recvMessages]mmsghdr
-	iov   [recvMessages]unix.Iovec
-	addrs [recvMessages]unix.RawSockaddrLinklayer
+	own  *Slab // for Recv
 
 	unpacker unpacker
 	device   uint32 // that the packet at hand came by
 	zone     func() string
 
 	call  func(fd uintptr) bool
+	try   func(fd uintptr)
+	slab  *Slab
 	next  int // how many messages the next Recv asks for
 	want  int
 	got   int
 	errno unix.Errno
 }
 
+var _ Pollable = (*packetReceiver)(nil)
+
 func newPacketReceiver(c *packetConn, sock *socket) *packetReceiver {
 	r := &packetReceiver{c: c, sock: sock, next: recvMessages}
 	r.unpacker.port = sock.port
 	r.zone = func() string { return sock.zones.name(r.device) }
 	r.call = r.recvmmsg
-	r.slab = make([]byte, recvMessages*packetBytes)
-	for i := range r.msgs {
-		r.iov[i].Base = &r.slab[i*packetBytes]
-		r.iov[i].SetLen(packetBytes)
-		h := &r.msgs[i].hdr
-		h.Name = (*byte)(unsafe.Pointer(&r.addrs[i]))
-		h.Iov = &r.iov[i]
-		h.SetIovlen(1)
-		h.Namelen = unix.SizeofSockaddrLinklayer
-	}
+	r.try = func(fd uintptr) { r.recvmmsg(fd) }
 	return r
 }
 
@@ -56,40 +42,67 @@ func (r *packetReceiver) Recv(trains []Train) (int, error) {
 	if len(trains) == 0 {
 		return 0, nil // recvmmsg would say so for ever
 	}
+	if r.own == nil {
+		r.own = NewSlab()
+	}
 	for {
-		r.want, r.got, r.errno = min(len(trains), r.next), 0, 0
-		if err := r.sock.raw.Read(r.call); err != nil {
+		r.begin(trains, r.own)
+		if err := r.sock.fd.Read(r.call); err != nil {
 			return 0, net.ErrClosed
 		}
-		if r.errno != 0 {
-			return 0, os.NewSyscallError("recvmmsg", r.errno)
-		}
-		n, bytes := 0, 0
-		for i := range r.got {
-			m := &r.msgs[i]
-			bytes += int(m.n)
-			m.hdr.Namelen = unix.SizeofSockaddrLinklayer
-			if m.hdr.Flags&unix.MSG_TRUNC == 0 && r.train(i, &trains[n]) {
-				n++
-			}
-		}
-		r.next = recvMessages
-		if average := bytes / max(r.got, 1); average > recvBudget/recvMessages {
-			r.next = max(recvBudget/average, recvFewest)
-		}
-		if n > 0 {
-			return n, nil
+		if n, err := r.end(trains); n > 0 || err != nil {
+			return n, err
 		}
 	}
 }
 
+func (r *packetReceiver) TryRecv(trains []Train, slab *Slab) (int, error) {
+	if len(trains) == 0 {
+		return 0, nil
+	}
+	r.begin(trains, slab)
+	if err := r.sock.fd.Do(r.try); err != nil {
+		return 0, err
+	}
+	return r.end(trains)
+}
+
+func (r *packetReceiver) Descriptor() int { return r.sock.fd.Number() }
+
+// begin prepares a system call.
+func (r *packetReceiver) begin(trains []Train, slab *Slab) {
+	r.slab, r.want, r.got, r.errno = slab, min(len(trains), r.next), 0, 0
+}
+
+// end turns what the system call brought into trains.
+func (r *packetReceiver) end(trains []Train) (int, error) {
+	if r.errno != 0 {
+		return 0, os.NewSyscallError("recvmmsg", r.errno)
+	}
+	n, bytes := 0, 0
+	for i := range r.got {
+		m := &r.slab.msgs[i]
+		bytes += int(m.n)
+		if m.hdr.Flags&unix.MSG_TRUNC == 0 && r.train(i, &trains[n]) {
+			n++
+		}
+	}
+	r.slab.rearm(r.got)
+	r.next = recvMessages
+	if average := bytes / max(r.got, 1); average > recvBudget/recvMessages {
+		r.next = max(recvBudget/average, 1)
+	}
+	return n, nil
+}
+
 // train fills t from the i-th message, or counts why it is none.
 func (r *packetReceiver) train(i int, t *Train) bool {
-	start := i * packetBytes
-	from := &r.addrs[i]
+	start := i * recvBytes
+	// The shorter of the two kinds of address lies at the same place.
+	from := (*unix.RawSockaddrLinklayer)(unsafe.Pointer(&r.slab.addrs[i]))
 	r.device = uint32(from.Ifindex)
 	ethernet := from.Hatype == unix.ARPHRD_ETHER || from.Hatype == unix.ARPHRD_LOOPBACK
-	switch r.unpacker.unpack(r.slab[start:start+int(r.msgs[i].n)], ethernet, r.zone, t) {
+	switch r.unpacker.unpack(r.slab.bytes[start:start+int(r.slab.msgs[i].n)], ethernet, r.zone, t) {
 	case taken:
 		return true
 	case badPacket:
@@ -102,9 +115,8 @@ func (r *packetReceiver) train(i int, t *Train) bool {
 
 // recvmmsg is called by the poller with the descriptor; false waits.
 func (r *packetReceiver) recvmmsg(fd uintptr) bool {
-	var since time.Time // when polling began
 	for {
-		n, _, errno := unix.RawSyscall6(unix.SYS_RECVMMSG, fd, uintptr(unsafe.Pointer(&r.msgs[0])),
+		n, _, errno := unix.RawSyscall6(unix.SYS_RECVMMSG, fd, uintptr(unsafe.Pointer(&r.slab.msgs[0])),
 			uintptr(r.want), unix.MSG_DONTWAIT, 0, 0)
 		switch errno {
 		case 0:
@@ -112,21 +124,13 @@ func (r *packetReceiver) recvmmsg(fd uintptr) bool {
 			return true
 		case unix.EINTR:
 		case unix.EAGAIN:
-			if r.c.busy == 0 {
-				return false
-			}
-			if since.IsZero() {
-				since = time.Now()
-			} else if time.Since(since) > r.c.busy {
-				return false
-			}
+			return false
 		case unix.EINVAL:
 			// A superframe of a kind that a vnet header has no name for; it is
 			// gone from the queue.
 			r.c.badPacket.Add(1)
 		case unix.ENETDOWN:
-			// The device that the socket is bound to: it, or another one of its
-			// name, may come back. Reading it cleared it.
+			// A device went down, or away. Reading it cleared it.
 		default:
 			r.errno = errno
 			return true

@@ -36,13 +36,19 @@ type packetSender struct {
 
 	// State of the system call in progress, for a closure made once.
 	call       func(fd uintptr) bool
-	begin, end int // messages [begin:end] are to be sent
+	try        func(fd uintptr)
+	wait       bool     // for room
+	full       bool     // there was none
+	begun      int      // bytes of the train of the next TrySend that are sent
+	rest       [1]Train // what is left of that
+	begin, end int      // messages [begin:end] are to be sent
 	errno      unix.Errno
 }
 
 func newPacketSender(c *packetConn, sock *socket) *packetSender {
 	s := &packetSender{c: c, sock: sock, known: make(map[netip.AddrPort]*hop)}
 	s.call = s.sendmmsg
+	s.try = func(fd uintptr) { s.full = !s.sendmmsg(fd) }
 	for i := range s.msgs {
 		h := &s.msgs[i].hdr
 		h.Iov = &s.iov[2*i]
@@ -52,6 +58,16 @@ func newPacketSender(c *packetConn, sock *socket) *packetSender {
 }
 
 func (s *packetSender) Send(trains []Train) (int, error) {
+	s.wait = true
+	return s.send(trains)
+}
+
+func (s *packetSender) TrySend(trains []Train) (int, error) {
+	s.wait = false
+	return s.send(trains)
+}
+
+func (s *packetSender) send(trains []Train) (int, error) {
 	done := 0
 	for done < len(trains) {
 		n, err := s.sendSome(trains[done:])
@@ -66,6 +82,24 @@ func (s *packetSender) Send(trains []Train) (int, error) {
 // sendSome sends the longest run of trains that one system call takes, at
 // least one train.
 func (s *packetSender) sendSome(trains []Train) (int, error) {
+	if s.begun == 0 {
+		return s.sendRun(trains)
+	}
+	// Its way may be another one by now; what is left is a train as well.
+	begun := s.begun
+	s.begun = 0
+	s.rest[0] = trains[0]
+	s.rest[0].Buf = trains[0].Buf[begun:]
+	n, err := s.sendRun(s.rest[:])
+	s.rest[0] = Train{}
+	if err == ErrWouldBlock {
+		s.begun += begun
+	}
+	return n, err
+}
+
+// sendRun is sendSome for trains of which nothing is sent yet.
+func (s *packetSender) sendRun(trains []Train) (int, error) {
 	t := &trains[0]
 	h, state, err := s.way(t)
 	if err != nil {
@@ -171,11 +205,12 @@ func (s *packetSender) find(to netip.AddrPort) *hop {
 func (s *packetSender) sendPieces(t *Train, state *hopState, segments int) (int, error) {
 	for rest := t.Buf; len(rest) > 0; {
 		piece := rest[:min(len(rest), segments*t.Stride)]
-		if err := s.message(0, t, piece, (len(piece)+t.Stride-1)/t.Stride, state); err != nil {
-			return 0, err
+		err := s.message(0, t, piece, (len(piece)+t.Stride-1)/t.Stride, state)
+		if err == nil {
+			_, err = s.flush(s.sock, 1)
 		}
-		if _, err := s.flush(s.sock, 1); err != nil {
-			return 0, err
+		if err != nil {
+			return 0, s.broken(len(t.Buf)-len(rest), err)
 		}
 		rest = rest[len(piece):]
 	}
@@ -185,25 +220,35 @@ func (s *packetSender) sendPieces(t *Train, state *hopState, segments int) (int,
 // sendSingly sends a train datagram by datagram, over a packet socket or one
 // of the kernel's IP.
 func (s *packetSender) sendSingly(t *Train, state *hopState, sock *socket) (int, error) {
-	for i := 0; i == 0 || i < t.Len(); {
+	count := max(t.Len(), 1) // an empty train is an empty datagram
+	for i := 0; i < count; {
 		n := 0
-		for ; n < sendMessages && (i == 0 || i < t.Len()); n, i = n+1, i+1 {
-			b := t.Datagram(i)
-			err := error(nil)
+		var err error
+		for ; n < sendMessages && i+n < count && err == nil; n++ {
 			if sock == s.sock {
-				err = s.message(n, t, b, 1, state)
+				err = s.message(n, t, t.Datagram(i+n), 1, state)
 			} else {
-				err = s.messageDirect(n, t, b, state)
-			}
-			if err != nil {
-				return 0, err
+				err = s.messageDirect(n, t, t.Datagram(i+n), state)
 			}
 		}
-		if _, err := s.flush(sock, n); err != nil {
+		if err != nil {
 			return 0, err
+		}
+		sent, err := s.flush(sock, n)
+		if i += sent; err != nil {
+			return 0, s.broken(i*t.Stride, err)
 		}
 	}
 	return 1, nil
+}
+
+// broken notes how far a train came that goes out in several system calls, if it
+// is to be gone on with.
+func (s *packetSender) broken(begun int, err error) error {
+	if err == ErrWouldBlock {
+		s.begun = begun
+	}
+	return err
 }
 
 // fields are what a train says about its headers.
@@ -292,7 +337,14 @@ func (s *packetSender) parts(i int, header, payload []byte) {
 // flush sends the first n messages and returns how many were.
 func (s *packetSender) flush(sock *socket, n int) (int, error) {
 	s.begin, s.end, s.errno = 0, n, 0
-	if err := sock.raw.Write(s.call); err != nil {
+	if !s.wait {
+		if err := sock.fd.Do(s.try); err != nil {
+			return s.begin, err
+		}
+		if s.full {
+			return s.begin, ErrWouldBlock
+		}
+	} else if err := sock.fd.Write(s.call); err != nil {
 		return s.begin, net.ErrClosed
 	}
 	if s.errno != 0 {

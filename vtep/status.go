@@ -20,10 +20,14 @@ type Status struct {
 	Port  uint16 `json:"port"`
 	// Transport is what the Conn calls itself, such as udp or packet; empty
 	// when it has no name.
-	Transport string           `json:"transport,omitempty"`
-	Uptime    Seconds          `json:"uptime_s"`
-	Counters  EndpointCounters `json:"counters"`
-	VNIs      []VNIStatus      `json:"vnis"`
+	Transport string  `json:"transport,omitempty"`
+	Uptime    Seconds `json:"uptime_s"`
+	// Workers is how many threads carry frames, and IO what they wait with:
+	// io_uring or epoll; goroutines where there are none.
+	Workers  int              `json:"workers"`
+	IO       string           `json:"io"`
+	Counters EndpointCounters `json:"counters"`
+	VNIs     []VNIStatus      `json:"vnis"`
 }
 
 // VNIStatus is one VNI of a Status.
@@ -82,7 +86,12 @@ func (e *Endpoint) Status() Status {
 			RxDropShortFrame: e.counters.dropShortFrame.Load(),
 			RxDropUnknownVNI: e.counters.dropUnknownVNI.Load(),
 		},
-		VNIs: []VNIStatus{},
+		VNIs:    []VNIStatus{},
+		Workers: len(e.workers),
+		IO:      "goroutines",
+	}
+	if s.Workers > 0 {
+		s.IO = e.workers[0].kind()
 	}
 	var locals []string
 	for _, a := range e.conn.Locals() {

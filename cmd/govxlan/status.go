@@ -75,6 +75,7 @@ func printStatus(w io.Writer, s control.Status) error {
 		over = "  transport " + s.Transport
 	}
 	fmt.Fprintf(w, "govxlan %s  local %s port %d%s  up %v\n", s.Version, s.Local, s.Port, over, duration(s.Uptime))
+	fmt.Fprintf(w, "  %d threads carry frames, by %s\n", s.Workers, s.IO)
 	if d := drops(s.Counters); d != "" {
 		fmt.Fprintf(w, "  dropped before any VNI: %s\n", d)
 	}
