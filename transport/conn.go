@@ -35,7 +35,7 @@ type Receiver interface {
 }
 
 // Pollable is a Receiver that an event loop can wait for, instead of a goroutine
-// in Recv. Those of ListenUDP are.
+// in Recv. Those of ListenUDP and ListenPacket are.
 type Pollable interface {
 	Receiver
 	// Descriptor is readable, in the sense of poll(2), when TryRecv has
