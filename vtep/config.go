@@ -45,6 +45,8 @@ type VNIConfig struct {
 	MaxEntries int
 	// Static entries to begin with.
 	Static []StaticEntry
+	// Outer says what the outer headers look like.
+	Outer OuterConfig
 }
 
 // StaticEntry binds a MAC to a VTEP: learning cannot override it.

@@ -166,8 +166,13 @@ func (e *Endpoint) AddVNI(cfg VNIConfig) error {
 	if cfg.Device == nil {
 		return fmt.Errorf("vtep: add VNI %v: VNIConfig.Device is missing", cfg.VNI)
 	}
+	outer, err := cfg.Outer.policy()
+	if err != nil {
+		return fmt.Errorf("vtep: add VNI %v: %w", cfg.VNI, err)
+	}
 	o := &overlay{
 		vni:          cfg.VNI,
+		outer:        outer,
 		device:       cfg.Device,
 		table:        fdb.New(fdb.Config{MaxEntries: cfg.MaxEntries, Ageing: cfg.Ageing}),
 		learn:        !cfg.DisableLearning,

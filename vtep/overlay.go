@@ -19,6 +19,7 @@ type overlay struct {
 	mac    vxlan.MAC // of the device
 	table  *fdb.Table
 	learn  bool
+	outer  outerPolicy
 
 	// senders are the VTEPs whose frames are accepted, by address alone: the
 	// source port says nothing about who it is (RFC 7348 section 5). Replaced

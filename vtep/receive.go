@@ -278,7 +278,7 @@ func (out *outlet) mark(frame []byte, outer vxlan.ECN) bool {
 	if in.Parse(frame) != nil || in.L3 == 0 {
 		return true // not IP: nothing to mark
 	}
-	e, verdict := vxlan.DecapECN(outer, in.ECN())
+	e, verdict := out.o.outer.decap(outer, in.ECN())
 	switch verdict {
 	case vxlan.ECNDrop:
 		out.tally.ecn++

@@ -42,6 +42,7 @@ type workshop struct {
 	trains []transport.Train
 	owners []trainOwner // of trains
 	open   bool         // the last train may grow
+	outer  outerFields  // of that train
 
 	frames []pending
 	lanes  []lane
@@ -53,9 +54,9 @@ type workshop struct {
 
 // pending is what is known of one frame of the batch.
 type pending struct {
-	next int32 // the lane's next frame, -1 = none
-	tos  uint8
-	hash uint32
+	next  int32 // the lane's next frame, -1 = none
+	hash  uint32
+	outer outerFields
 }
 
 // lane is a queue of frames with one destination and one source port, in the
@@ -147,7 +148,7 @@ func (w *workshop) sort(t *transmitter, frames []tap.Frame) {
 		}
 		p := &w.frames[i]
 		p.hash = w.inner.Hash
-		p.tos = uint8(vxlan.EncapECN(w.inner.ECN()))
+		p.outer = o.outer.of(&w.inner)
 		w.enqueue(o, to, replicas, uint32(uint64(p.hash)*flows>>32), int32(i))
 	}
 }
@@ -248,8 +249,7 @@ func (w *workshop) owner() *trainOwner      { return &w.owners[len(w.owners)-1] 
 // continues says whether the open train takes one more datagram of size bytes
 // from this frame, apart from its stride.
 func (w *workshop) continues(p *pending, size int) bool {
-	tr := w.train()
-	return tr.TOS == p.tos && len(tr.Buf)+size <= transport.MaxBytes && w.owner().frames < w.segments
+	return w.outer == p.outer && len(w.train().Buf)+size <= transport.MaxBytes && w.owner().frames < w.segments
 }
 
 // begin closes the open train and opens one with this stride. There is room
@@ -260,8 +260,10 @@ func (w *workshop) begin(t *transmitter, l *lane, p *pending, stride int) {
 		w.flush(t)
 	}
 	w.trains = append(w.trains, transport.Train{
-		Buf: w.buf[w.used:w.used], Stride: stride, Hash: p.hash, TOS: p.tos,
+		Buf: w.buf[w.used:w.used], Stride: stride, Hash: p.hash,
 	})
+	p.outer.put(w.train())
+	w.outer = p.outer
 	w.owners = append(w.owners, trainOwner{peer: l.peer})
 	w.open = true
 }

@@ -48,6 +48,7 @@ type upFlags struct {
 	logFormat    string
 	control      string
 	pprof        string
+	outer        outerFlags
 }
 
 func newUpCommand() *cobra.Command {
@@ -93,7 +94,7 @@ one line when frames can flow, and remove everything on SIGINT or SIGTERM.`,
 	fs.StringVar(&f.local, "local", "", "source and listening address (default: by the route to the first peer)")
 	fs.StringVar(&f.dev, "dev", "", "underlay interface (default: by route)")
 	fs.Uint16Var(&f.port, "port", vxlan.Port, "UDP port to listen on and to send to")
-	fs.StringVar(&f.sourcePorts, "source-ports", fmt.Sprintf("%d-%d", vxlan.SourcePortLo, vxlan.SourcePortHi), "outer source ports LO-HI, by hash of the inner flow")
+	fs.StringVar(&f.sourcePorts, "source-ports", fmt.Sprintf("%d-%d", vxlan.SourcePortLo, vxlan.SourcePortHi), "outer source ports LO-HI, by hash of the inner flow, or one port")
 	fs.StringVar(&f.name, "name", "", "name of the TAP device (default: vx<VNI>)")
 	fs.StringSliceVar(&f.addrs, "addr", nil, "address on the TAP, ADDR/BITS; repeatable")
 	fs.StringVar(&f.mac, "mac", "", "MAC address of the TAP (default: derived from VNI and local address)")
@@ -110,6 +111,7 @@ one line when frames can flow, and remove everything on SIGINT or SIGTERM.`,
 	fs.DurationVar(&f.busyPoll, "busy-poll", 0, "poll this long before sleeping, such as 50us: latency for CPU (default off)")
 	fs.StringVar(&f.pprof, "pprof", "", "serve profiles on this loopback address, such as 127.0.0.1:6060")
 	fs.StringVar(&f.logLevel, "log-level", "info", "debug, info, warn or error")
+	f.outer.add(fs)
 	fs.StringVar(&f.logFormat, "log-format", "text", "text or json, on standard error")
 	return cmd
 }
@@ -133,6 +135,7 @@ type upPlan struct {
 	busyPoll     time.Duration
 	control      string
 	pprof        string
+	outer        outerPlan
 	newLogger    func(io.Writer) *zap.Logger
 }
 
@@ -232,6 +235,9 @@ func (f *upFlags) plan() (*upPlan, error) {
 	if p.maxEntries = f.maxEntries; p.maxEntries == 0 {
 		p.maxEntries = -1
 	}
+	if p.outer, err = f.outer.plan(); err != nil {
+		return nil, err
+	}
 	if p.newLogger, err = loggerFor(f.logLevel, f.logFormat); err != nil {
 		return nil, usageError{err}
 	}
@@ -278,11 +284,16 @@ func (p *upPlan) run(ctx context.Context, stdout, stderr io.Writer) (err error) 
 		}
 	}
 
-	conn, err := transport.ListenUDP(transport.UDPConfig{
+	if err := p.outer.checkFamilies(under.families()); err != nil {
+		return usageError{err}
+	}
+	sockets := transport.UDPConfig{
 		Local: under.local, Port: p.port, Device: p.dev,
 		SourcePortLo: p.sourcePorts.Lo, SourcePortHi: p.sourcePorts.Hi,
 		Receivers: p.queues, BusyPoll: p.busyPoll, NoGSO: !p.offload, NoGRO: !p.offload,
-	})
+	}
+	p.outer.apply(&sockets)
+	conn, err := transport.ListenUDP(sockets)
 	if err != nil {
 		return p.explainListen(err, under.local)
 	}
@@ -314,6 +325,7 @@ func (p *upPlan) run(ctx context.Context, stdout, stderr io.Writer) (err error) 
 			VNI: p.vni, Device: dev, Peers: peers,
 			AllowUnknownVTEPs: p.allowUnknown, DisableLearning: !p.learning,
 			Ageing: p.ageing, MaxEntries: p.maxEntries,
+			Outer: p.outer.OuterConfig,
 		})
 	}
 	if err != nil {
@@ -322,6 +334,9 @@ func (p *upPlan) run(ctx context.Context, stdout, stderr io.Writer) (err error) 
 	server, err := p.listenControl(endpoint)
 	if err != nil {
 		return errors.Join(err, endpoint.Close())
+	}
+	if p.outer.zero4 || p.outer.zero6 {
+		log.Info("the outer UDP checksum is off, for which the kernel takes no UDP_SEGMENT: datagrams leave one by one")
 	}
 	log.Info("endpoint is up", zap.Stringer("vni", p.vni), zap.String("device", dev.Name()),
 		zap.Stringer("offload", dev.Features()), zap.Int("queues", len(dev.Readers())),
@@ -380,6 +395,8 @@ func (p *upPlan) explainListen(err error, local []netip.Addr) error {
 		return fmt.Errorf("UDP port %d is held by %s: stop that, or choose another with --port (the peers must use the same)", p.port, portHolder(p.port))
 	case errors.Is(err, transport.ErrNoAddress):
 		return fmt.Errorf("local address %v is not on this host: give one that 'ip address' shows with --local", local[0])
+	case errors.Is(err, transport.ErrSharedSourcePort):
+		return fmt.Errorf("--df inherit sends from two sockets a port, which --source-ports %v does not allow where --port %d receives: give another or a wider range", p.sourcePorts, p.port)
 	case errors.Is(err, transport.ErrNoSourcePort):
 		return fmt.Errorf("no port of --source-ports %v is free: give a wider range", p.sourcePorts)
 	case p.dev != "" && errors.Is(err, syscall.ENODEV):

@@ -82,6 +82,17 @@ func TestWrongFlags(t *testing.T) {
 		{append(peer, "--pprof", "192.168.52.203:6060"), "192.168.52.203:6060"},
 		{append(peer, "--log-level", "loud"), "loud"},
 		{append(peer, "--log-format", "xml"), "xml"},
+		{append(peer, "--ttl", "0"), "--ttl"},
+		{append(peer, "--ttl", "256"), "256"},
+		{append(peer, "--ttl", "x"), "inherit"},
+		{append(peer, "--tos", "1"), "ECN"},
+		{append(peer, "--tos", "256"), "256"},
+		{append(peer, "--tos", "x"), "inherit"},
+		{append(peer, "--ecn", "rfc3168"), "rfc3168"},
+		{append(peer, "--df", "yes"), "yes"},
+		{append(peer, "--flow-label", "1048576"), "1048576"},
+		{append(peer, "--flow-label", "-1"), "-1"},
+		{append(peer, "--udp-csum=perhaps"), "perhaps"},
 		{append(peer, "--no-such-flag"), "--no-such-flag"},
 		{append(peer, "-x"), "x"},
 		{append(peer, "stray"), "stray"},
@@ -94,6 +105,32 @@ func TestWrongFlags(t *testing.T) {
 		t.Run(strings.Join(args, " "), func(t *testing.T) {
 			refusedCmd(t, ns, ns.Command(t.Context(), govxlan, args...), 2, []string{args[len(args)-1]})
 		})
+	}
+}
+
+// TestImpossibleCombinations: flags that contradict each other, or the addresses
+// of the underlay, are refused in a sentence that names both.
+func TestImpossibleCombinations(t *testing.T) {
+	t.Parallel()
+	hosts := newHosts(t, "combine", 2, wiring{})
+	a, b := hosts[0], hosts[1]
+	v4 := []string{"--vni", "4097", "--peer", b.ip4.String()}
+	v6 := []string{"--vni", "4097", "--peer", b.ip6.String()}
+	for _, c := range []struct {
+		code  int
+		args  []string
+		words []string
+	}{
+		{2, append(v4, "--flow-label", "5"), []string{"--flow-label", "--peer", "IPv6"}},
+		{2, append(v4, "--flow-label", "inherit"), []string{"--flow-label", "--peer", "IPv6"}},
+		{2, append(v4, "--udp-zero-csum6-tx"), []string{"--udp-zero-csum6-tx", "--peer", "--udp-csum"}},
+		{2, append(v4, "--udp-zero-csum6-rx"), []string{"--udp-zero-csum6-rx", "--peer"}},
+		{2, append(v6, "--udp-csum=false"), []string{"--udp-csum", "--peer", "--udp-zero-csum6-tx"}},
+		{2, append(v6, "--df", "set"), []string{"--df", "--peer", "IPv6"}},
+		{2, append(v6, "--df", "inherit"), []string{"--df", "--peer", "IPv6"}},
+		{1, append(v4, "--df", "inherit", "--source-ports", "4789"), []string{"--df inherit", "--source-ports", "--port"}},
+	} {
+		t.Run(strings.Join(c.args, " "), func(t *testing.T) { refused(t, a.Namespace, c.code, c.words, c.args...) })
 	}
 }
 
