@@ -45,6 +45,14 @@ type VNIConfig struct {
 	MaxEntries int
 	// Static entries to begin with.
 	Static []StaticEntry
+	// ReservedBits are bits of the VXLAN header, as a big-endian number, of which
+	// none may be set in what arrives; frames with one are dropped. 0: all are
+	// ignored, as RFC 7348 section 5 demands. See KernelReservedBits for what the
+	// Linux kernel does.
+	ReservedBits uint64
+	// GroupPolicy switches on the group policy extension. nil: its bits are
+	// reserved ones like others.
+	GroupPolicy *GroupPolicy
 	// Outer says what the outer headers look like.
 	Outer OuterConfig
 }

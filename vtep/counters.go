@@ -14,6 +14,8 @@ type rxCounters struct {
 	dropECN           atomic.Uint64
 	dropOversize      atomic.Uint64
 	dropDevice        atomic.Uint64
+	dropReservedBits  atomic.Uint64
+	dropGroup         atomic.Uint64
 	notLearnedFull    atomic.Uint64
 	ecnAlert          atomic.Uint64
 	_                 [64]byte
@@ -66,6 +68,11 @@ type Counters struct {
 	RxDropOversize uint64 `json:"rx_drop_oversize"`
 	// RxDropDevice: the device did not take it (it is down, or gone).
 	RxDropDevice uint64 `json:"rx_drop_device"`
+	// RxDropReservedBits: bits of the VXLAN header are set that
+	// VNIConfig.ReservedBits wants to be zero.
+	RxDropReservedBits uint64 `json:"rx_drop_reserved_bits"`
+	// RxDropGroup: of a group that GroupPolicy.Accept does not have.
+	RxDropGroup uint64 `json:"rx_drop_group"`
 	// RxNotLearnedFull: delivered, but the FDB was full.
 	RxNotLearnedFull uint64 `json:"rx_not_learned_full"`
 	// RxECNAlert: delivered, with a combination of ECN bits that RFC 6040
@@ -110,6 +117,8 @@ func read(rx *rxCounters, tx *txCounters) Counters {
 		RxDropECN:           rx.dropECN.Load(),
 		RxDropOversize:      rx.dropOversize.Load(),
 		RxDropDevice:        rx.dropDevice.Load(),
+		RxDropReservedBits:  rx.dropReservedBits.Load(),
+		RxDropGroup:         rx.dropGroup.Load(),
 		RxNotLearnedFull:    rx.notLearnedFull.Load(),
 		RxECNAlert:          rx.ecnAlert.Load(),
 		TxDropNoDestination: tx.dropNoDestination.Load(),

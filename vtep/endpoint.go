@@ -170,9 +170,14 @@ func (e *Endpoint) AddVNI(cfg VNIConfig) error {
 	if err != nil {
 		return fmt.Errorf("vtep: add VNI %v: %w", cfg.VNI, err)
 	}
+	header, err := newHeaderPolicy(&cfg)
+	if err != nil {
+		return fmt.Errorf("vtep: add VNI %v: %w", cfg.VNI, err)
+	}
 	o := &overlay{
 		vni:          cfg.VNI,
 		outer:        outer,
+		header:       header,
 		device:       cfg.Device,
 		table:        fdb.New(fdb.Config{MaxEntries: cfg.MaxEntries, Ageing: cfg.Ageing}),
 		learn:        !cfg.DisableLearning,

@@ -20,6 +20,7 @@ type overlay struct {
 	table  *fdb.Table
 	learn  bool
 	outer  outerPolicy
+	header headerPolicy
 
 	// senders are the VTEPs whose frames are accepted, by address alone: the
 	// source port says nothing about who it is (RFC 7348 section 5). Replaced

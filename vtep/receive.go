@@ -59,6 +59,7 @@ type rxTally struct {
 	ownMAC, staticMAC, ecn     uint64
 	oversize, device           uint64
 	notLearned, ecnAlerts      uint64
+	reservedBits, group        uint64
 }
 
 // run carries batches until the underlay is closed. It returns what ended it.
@@ -157,7 +158,7 @@ func innerLength(b []byte) int {
 func headersAtStride(t *transport.Train) bool {
 	for i := range t.Len() {
 		d := t.Datagram(i)
-		if _, _, err := vxlan.Parse(d); err != nil || vxlan.ReservedBits(d) != 0 {
+		if _, _, err := vxlan.Parse(d); err != nil || vxlan.ReservedBits(d)&^vxlan.GBPBits != 0 {
 			return false
 		}
 	}
@@ -186,8 +187,15 @@ func (r *receiver) packet(b []byte, segment int, tos uint8, now time.Duration) {
 		out.tally.unknownVTEP++
 		return
 	}
+	dontLearn := false
+	if out.o.header.inspects {
+		var ok bool
+		if ok, dontLearn = out.inspect(b); !ok {
+			return
+		}
+	}
 	if mac := fdb.MAC(frame[6:12]); !r.known || mac != r.mac {
-		if !r.learn(mac, now) {
+		if !r.learn(mac, dontLearn, now) {
 			return
 		}
 	}
@@ -239,8 +247,9 @@ func (r *receiver) turn(v vxlan.VNI, now time.Duration) bool {
 	return true
 }
 
-// learn notes where the station is and says whether its frame is accepted.
-func (r *receiver) learn(mac fdb.MAC, now time.Duration) bool {
+// learn notes where the station is, unless its frame asks not to, and says
+// whether the frame is accepted.
+func (r *receiver) learn(mac fdb.MAC, dontLearn bool, now time.Duration) bool {
 	out := r.out
 	o := out.o
 	r.known = false
@@ -253,7 +262,13 @@ func (r *receiver) learn(mac fdb.MAC, now time.Duration) bool {
 		return false
 	}
 	outcome := fdb.Static
-	if o.learn {
+	if dontLearn && o.learn {
+		// Static entries hold all the same. Nobody sends from no address, so
+		// that is what asks for them alone.
+		if o.table.Learn(mac, fdb.Remote{}, now) != fdb.Static {
+			return true
+		}
+	} else if o.learn {
 		outcome = o.table.Learn(mac, r.peer.remote, now)
 	}
 	switch outcome {
@@ -319,7 +334,7 @@ func (out *outlet) flush() {
 func (c *rxCounters) add(t *rxTally) {
 	c.frames.Add(t.frames)
 	c.bytes.Add(t.bytes)
-	if t.unknownVTEP|t.invalidSource|t.ownMAC|t.staticMAC|t.ecn|t.oversize|t.device|t.notLearned|t.ecnAlerts == 0 {
+	if t.unknownVTEP|t.invalidSource|t.ownMAC|t.staticMAC|t.ecn|t.oversize|t.device|t.notLearned|t.ecnAlerts|t.reservedBits|t.group == 0 {
 		return
 	}
 	c.dropUnknownVTEP.Add(t.unknownVTEP)
@@ -331,4 +346,6 @@ func (c *rxCounters) add(t *rxTally) {
 	c.dropDevice.Add(t.device)
 	c.notLearnedFull.Add(t.notLearned)
 	c.ecnAlert.Add(t.ecnAlerts)
+	c.dropReservedBits.Add(t.reservedBits)
+	c.dropGroup.Add(t.group)
 }

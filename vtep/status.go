@@ -32,6 +32,9 @@ type VNIStatus struct {
 	Entries  int          `json:"entries"`
 	Peers    []PeerStatus `json:"peers"`
 	Counters Counters     `json:"counters"`
+	// Groups are those of frames that arrived and that GroupPolicy.Accept has,
+	// delivered in the end or not.
+	Groups []GroupStatus `json:"groups,omitempty"`
 }
 
 // PeerStatus is one VTEP that may speak in a VNI.
@@ -109,6 +112,7 @@ func (o *overlay) status(now time.Duration) VNIStatus {
 		Entries:  o.table.Len(),
 		Peers:    []PeerStatus{},
 		Counters: read(&o.rx, &o.tx),
+		Groups:   o.header.groups.status(),
 	}
 	for a, p := range *o.senders.Load() {
 		ps := PeerStatus{

@@ -102,7 +102,7 @@ func (t *transmitter) run() error {
 // carry sends one batch.
 func (t *transmitter) carry(w *workshop, frames []tap.Frame) {
 	w.sort(t, frames)
-	header := binary.BigEndian.Uint64(headerBytes(t.o.vni))
+	header := binary.BigEndian.Uint64(headerBytes(t.o.vni)) | t.o.header.extension
 	for i := range w.lanes {
 		w.build(t, &w.lanes[i], frames, header)
 	}

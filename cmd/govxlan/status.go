@@ -81,6 +81,9 @@ func printStatus(w io.Writer, s control.Status) error {
 		if d := drops(v.Counters); d != "" {
 			fmt.Fprintf(w, "  dropped: %s\n", d)
 		}
+		if len(v.Groups) > 0 {
+			fmt.Fprintf(w, "  frames of groups: %s\n", groups(v.Groups))
+		}
 		t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
 		fmt.Fprintln(t, "  PEER\tHEARD\tRX FRAMES\tRX\tTX FRAMES\tTX")
 		for _, p := range v.Peers {
@@ -102,6 +105,20 @@ func printStatus(w io.Writer, s control.Status) error {
 		}
 	}
 	return nil
+}
+
+// groups lists the groups of group policy that frames came from.
+func groups(all []vtep.GroupStatus) string {
+	const most = 8 // of one line; all are in the JSON form
+	var list []string
+	for i, g := range all {
+		if i == most {
+			list = append(list, fmt.Sprintf("and %d more", len(all)-most))
+			break
+		}
+		list = append(list, fmt.Sprintf("%d (%d)", g.Group, g.RxFrames))
+	}
+	return strings.Join(list, ", ")
 }
 
 // duration of a status, readable.

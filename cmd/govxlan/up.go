@@ -49,6 +49,7 @@ type upFlags struct {
 	control      string
 	pprof        string
 	outer        outerFlags
+	header       headerFlags
 }
 
 func newUpCommand() *cobra.Command {
@@ -112,6 +113,7 @@ one line when frames can flow, and remove everything on SIGINT or SIGTERM.`,
 	fs.StringVar(&f.pprof, "pprof", "", "serve profiles on this loopback address, such as 127.0.0.1:6060")
 	fs.StringVar(&f.logLevel, "log-level", "info", "debug, info, warn or error")
 	f.outer.add(fs)
+	f.header.add(fs)
 	fs.StringVar(&f.logFormat, "log-format", "text", "text or json, on standard error")
 	return cmd
 }
@@ -136,6 +138,7 @@ type upPlan struct {
 	control      string
 	pprof        string
 	outer        outerPlan
+	header       headerPlan
 	newLogger    func(io.Writer) *zap.Logger
 }
 
@@ -238,6 +241,9 @@ func (f *upFlags) plan() (*upPlan, error) {
 	if p.outer, err = f.outer.plan(); err != nil {
 		return nil, err
 	}
+	if p.header, err = f.header.plan(); err != nil {
+		return nil, err
+	}
 	if p.newLogger, err = loggerFor(f.logLevel, f.logFormat); err != nil {
 		return nil, usageError{err}
 	}
@@ -325,7 +331,7 @@ func (p *upPlan) run(ctx context.Context, stdout, stderr io.Writer) (err error) 
 			VNI: p.vni, Device: dev, Peers: peers,
 			AllowUnknownVTEPs: p.allowUnknown, DisableLearning: !p.learning,
 			Ageing: p.ageing, MaxEntries: p.maxEntries,
-			Outer: p.outer.OuterConfig,
+			Outer: p.outer.OuterConfig, ReservedBits: p.header.reserved, GroupPolicy: p.header.policy,
 		})
 	}
 	if err != nil {
