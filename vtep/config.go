@@ -45,6 +45,8 @@ type VNIConfig struct {
 	MaxEntries int
 	// Static entries to begin with.
 	Static []StaticEntry
+	// VLAN is what becomes of frames with VLAN tags.
+	VLAN VLANMode
 	// ReservedBits are bits of the VXLAN header, as a big-endian number, of which
 	// none may be set in what arrives; frames with one are dropped. 0: all are
 	// ignored, as RFC 7348 section 5 demands. See KernelReservedBits for what the

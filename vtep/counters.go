@@ -16,6 +16,7 @@ type rxCounters struct {
 	dropDevice        atomic.Uint64
 	dropReservedBits  atomic.Uint64
 	dropGroup         atomic.Uint64
+	dropVLAN          atomic.Uint64
 	notLearnedFull    atomic.Uint64
 	ecnAlert          atomic.Uint64
 	_                 [64]byte
@@ -27,6 +28,7 @@ type txCounters struct {
 	flooded           atomic.Uint64
 	dropNoDestination atomic.Uint64
 	dropBadFrame      atomic.Uint64
+	dropVLAN          atomic.Uint64
 	dropTooBig        atomic.Uint64
 	dropUnreachable   atomic.Uint64
 	dropNoBuffer      atomic.Uint64
@@ -73,6 +75,9 @@ type Counters struct {
 	RxDropReservedBits uint64 `json:"rx_drop_reserved_bits"`
 	// RxDropGroup: of a group that GroupPolicy.Accept does not have.
 	RxDropGroup uint64 `json:"rx_drop_group"`
+	// RxDropVLAN: the inner frame has a VLAN tag, which VNIConfig.VLAN does not
+	// allow.
+	RxDropVLAN uint64 `json:"rx_drop_vlan"`
 	// RxNotLearnedFull: delivered, but the FDB was full.
 	RxNotLearnedFull uint64 `json:"rx_not_learned_full"`
 	// RxECNAlert: delivered, with a combination of ECN bits that RFC 6040
@@ -83,6 +88,8 @@ type Counters struct {
 	TxDropNoDestination uint64 `json:"tx_drop_no_destination"`
 	// TxDropBadFrame: the device gave us what is no Ethernet frame.
 	TxDropBadFrame uint64 `json:"tx_drop_bad_frame"`
+	// TxDropVLAN: the frame has a VLAN tag, which VNIConfig.VLAN does not allow.
+	TxDropVLAN uint64 `json:"tx_drop_vlan"`
 	// TxDropTooBig: longer than the underlay carries.
 	TxDropTooBig uint64 `json:"tx_drop_too_big"`
 	// TxDropUnreachable: no route, link down, or no local address.
@@ -119,10 +126,12 @@ func read(rx *rxCounters, tx *txCounters) Counters {
 		RxDropDevice:        rx.dropDevice.Load(),
 		RxDropReservedBits:  rx.dropReservedBits.Load(),
 		RxDropGroup:         rx.dropGroup.Load(),
+		RxDropVLAN:          rx.dropVLAN.Load(),
 		RxNotLearnedFull:    rx.notLearnedFull.Load(),
 		RxECNAlert:          rx.ecnAlert.Load(),
 		TxDropNoDestination: tx.dropNoDestination.Load(),
 		TxDropBadFrame:      tx.dropBadFrame.Load(),
+		TxDropVLAN:          tx.dropVLAN.Load(),
 		TxDropTooBig:        tx.dropTooBig.Load(),
 		TxDropUnreachable:   tx.dropUnreachable.Load(),
 		TxDropNoBuffer:      tx.dropNoBuffer.Load(),

@@ -170,6 +170,9 @@ func (e *Endpoint) AddVNI(cfg VNIConfig) error {
 	if err != nil {
 		return fmt.Errorf("vtep: add VNI %v: %w", cfg.VNI, err)
 	}
+	if cfg.VLAN > VLANDrop {
+		return fmt.Errorf("vtep: add VNI %v: VNIConfig.VLAN is %d, none of VLANKeep, VLANStrip and VLANDrop", cfg.VNI, cfg.VLAN)
+	}
 	header, err := newHeaderPolicy(&cfg)
 	if err != nil {
 		return fmt.Errorf("vtep: add VNI %v: %w", cfg.VNI, err)
@@ -178,6 +181,7 @@ func (e *Endpoint) AddVNI(cfg VNIConfig) error {
 		vni:          cfg.VNI,
 		outer:        outer,
 		header:       header,
+		vlan:         cfg.VLAN,
 		device:       cfg.Device,
 		table:        fdb.New(fdb.Config{MaxEntries: cfg.MaxEntries, Ageing: cfg.Ageing}),
 		learn:        !cfg.DisableLearning,

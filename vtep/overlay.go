@@ -21,6 +21,7 @@ type overlay struct {
 	learn  bool
 	outer  outerPolicy
 	header headerPolicy
+	vlan   VLANMode
 
 	// senders are the VTEPs whose frames are accepted, by address alone: the
 	// source port says nothing about who it is (RFC 7348 section 5). Replaced

@@ -59,7 +59,7 @@ type rxTally struct {
 	ownMAC, staticMAC, ecn     uint64
 	oversize, device           uint64
 	notLearned, ecnAlerts      uint64
-	reservedBits, group        uint64
+	reservedBits, group, vlan  uint64
 }
 
 // run carries batches until the underlay is closed. It returns what ended it.
@@ -193,6 +193,10 @@ func (r *receiver) packet(b []byte, segment int, tos uint8, now time.Duration) {
 		if ok, dontLearn = out.inspect(b); !ok {
 			return
 		}
+	}
+	if out.o.vlan != VLANKeep && tap.VLANTagged(frame) {
+		out.tally.vlan++
+		return
 	}
 	if mac := fdb.MAC(frame[6:12]); !r.known || mac != r.mac {
 		if !r.learn(mac, dontLearn, now) {
@@ -334,7 +338,7 @@ func (out *outlet) flush() {
 func (c *rxCounters) add(t *rxTally) {
 	c.frames.Add(t.frames)
 	c.bytes.Add(t.bytes)
-	if t.unknownVTEP|t.invalidSource|t.ownMAC|t.staticMAC|t.ecn|t.oversize|t.device|t.notLearned|t.ecnAlerts|t.reservedBits|t.group == 0 {
+	if t.unknownVTEP|t.invalidSource|t.ownMAC|t.staticMAC|t.ecn|t.oversize|t.device|t.notLearned|t.ecnAlerts|t.reservedBits|t.group|t.vlan == 0 {
 		return
 	}
 	c.dropUnknownVTEP.Add(t.unknownVTEP)
@@ -348,4 +352,5 @@ func (c *rxCounters) add(t *rxTally) {
 	c.ecnAlert.Add(t.ecnAlerts)
 	c.dropReservedBits.Add(t.reservedBits)
 	c.dropGroup.Add(t.group)
+	c.dropVLAN.Add(t.vlan)
 }

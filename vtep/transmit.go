@@ -132,6 +132,10 @@ func (w *workshop) sort(t *transmitter, frames []tap.Frame) {
 	for i := range frames {
 		f := &frames[i]
 		w.frames = append(w.frames, pending{next: -1})
+		if o.vlan != VLANKeep && tap.VLANTagged(f.Bytes) && !o.untag(f) {
+			o.tx.dropVLAN.Add(w.standsFor(f))
+			continue
+		}
 		if w.inner.Parse(f.Bytes) != nil {
 			o.tx.dropBadFrame.Add(1)
 			continue

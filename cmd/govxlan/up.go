@@ -50,6 +50,7 @@ type upFlags struct {
 	pprof        string
 	outer        outerFlags
 	header       headerFlags
+	vlan         vlanFlags
 }
 
 func newUpCommand() *cobra.Command {
@@ -114,6 +115,7 @@ one line when frames can flow, and remove everything on SIGINT or SIGTERM.`,
 	fs.StringVar(&f.logLevel, "log-level", "info", "debug, info, warn or error")
 	f.outer.add(fs)
 	f.header.add(fs)
+	f.vlan.add(fs)
 	fs.StringVar(&f.logFormat, "log-format", "text", "text or json, on standard error")
 	return cmd
 }
@@ -139,6 +141,7 @@ type upPlan struct {
 	pprof        string
 	outer        outerPlan
 	header       headerPlan
+	vlan         vlanPlan
 	newLogger    func(io.Writer) *zap.Logger
 }
 
@@ -244,6 +247,9 @@ func (f *upFlags) plan() (*upPlan, error) {
 	if p.header, err = f.header.plan(); err != nil {
 		return nil, err
 	}
+	if p.vlan, err = f.vlan.plan(); err != nil {
+		return nil, err
+	}
 	if p.newLogger, err = loggerFor(f.logLevel, f.logFormat); err != nil {
 		return nil, usageError{err}
 	}
@@ -332,6 +338,7 @@ func (p *upPlan) run(ctx context.Context, stdout, stderr io.Writer) (err error) 
 			AllowUnknownVTEPs: p.allowUnknown, DisableLearning: !p.learning,
 			Ageing: p.ageing, MaxEntries: p.maxEntries,
 			Outer: p.outer.OuterConfig, ReservedBits: p.header.reserved, GroupPolicy: p.header.policy,
+			VLAN: p.vlan.mode,
 		})
 	}
 	if err != nil {

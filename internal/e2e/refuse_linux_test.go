@@ -93,6 +93,7 @@ func TestWrongFlags(t *testing.T) {
 		{append(peer, "--flow-label", "1048576"), "1048576"},
 		{append(peer, "--flow-label", "-1"), "-1"},
 		{append(peer, "--udp-csum=perhaps"), "perhaps"},
+		{append(peer, "--vlan", "trunk"), "trunk"},
 		{append(peer, "--gbp", "65536"), "65536"},
 		{append(peer, "--gbp", "5,learn"), "5,learn"},
 		{append(peer, "--gbp-accept", "1,x"), "x"},
