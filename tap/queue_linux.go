@@ -139,8 +139,9 @@ func (w *writer) writeAll(fd uintptr) bool {
 		} else if err = w.writev(fd, &v.Header, v.Parts); err == unix.EINVAL && v.Header.GSO != GSONone {
 			// This kernel takes no superframes of this kind, though reading
 			// them was granted: from now on without. One of more segments than
-			// any kernel takes says nothing; a peer can send such.
-			if v.segments() <= coalesceSegments {
+			// any kernel takes says nothing; a peer can send such. Nor does one
+			// with a VLAN tag about those without.
+			if v.segments() <= coalesceSegments && !VLANTagged(v.Parts[0]) {
 				w.features.refuse(v.Header.GSO)
 			}
 			err = w.writePlain(fd, v)

@@ -30,6 +30,13 @@ type VNIConfig struct {
 	// Device is where the host's frames come from and go to. The endpoint owns
 	// it once AddVNI succeeded, and closes it when the VNI is deleted.
 	Device tap.Device
+	// Trunk says that other VNIs may share the Device (RFC 7348 section 6): the
+	// host's frames that carry an 802.1Q tag with VLAN id VID, 1 to 4094, belong
+	// to this VNI. They travel without that tag, and get it back where they
+	// arrive. VID 0 stands for frames without a tag. The device is closed when
+	// the last of its VNIs is deleted.
+	Trunk bool
+	VID   uint16
 	// Peers are the VTEPs that get a copy of what has no known destination:
 	// broadcast, unknown unicast and multicast.
 	Peers []netip.AddrPort

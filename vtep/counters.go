@@ -41,6 +41,8 @@ type endpointCounters struct {
 	dropBadHeader  atomic.Uint64
 	dropShortFrame atomic.Uint64
 	dropUnknownVNI atomic.Uint64
+
+	dropUnknownVLAN atomic.Uint64 // written by transmitters
 }
 
 // Counters are a VNI's counters at one moment. Frames are Ethernet frames as
@@ -100,7 +102,7 @@ type Counters struct {
 	TxDropError uint64 `json:"tx_drop_error"`
 }
 
-// EndpointCounters count the packets that belong to no VNI here.
+// EndpointCounters count the packets and frames that belong to no VNI here.
 type EndpointCounters struct {
 	// RxDropBadHeader: shorter than a VXLAN header, or the I flag is clear.
 	RxDropBadHeader uint64 `json:"rx_drop_bad_header"`
@@ -108,6 +110,9 @@ type EndpointCounters struct {
 	RxDropShortFrame uint64 `json:"rx_drop_short_frame"`
 	// RxDropUnknownVNI: no such VNI is configured.
 	RxDropUnknownVNI uint64 `json:"rx_drop_unknown_vni"`
+	// TxDropUnknownVLAN: a frame of a trunk whose VLAN tag, or lack of one, is
+	// that of no VNI.
+	TxDropUnknownVLAN uint64 `json:"tx_drop_unknown_vlan"`
 }
 
 // read copies the counters. Each is exact; together they are of about the same

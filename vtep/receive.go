@@ -208,14 +208,18 @@ func (r *receiver) packet(b []byte, segment int, tos uint8, now time.Duration) {
 	if outer := vxlan.ECN(tos & 3); outer != vxlan.NotECT && !out.mark(frame, outer) {
 		return
 	}
+	size := len(frame)
+	if out.o.vid != 0 {
+		frame = pushTag(b, out.o.vid)
+	}
 	if out.coalesce.Add(frame, segment) == tap.Oversize {
 		out.tally.oversize++
 		return
 	}
 	out.tally.frames++
-	out.tally.bytes += uint64(len(frame))
+	out.tally.bytes += uint64(size)
 	r.peerFrames++
-	r.peerBytes += len(frame)
+	r.peerBytes += size
 	if out.coalesce.Full() {
 		out.flush()
 	}
@@ -325,7 +329,7 @@ func (out *outlet) flush() {
 			merged := len(v.Parts) // frames that came
 			t.device += uint64(merged)
 			t.frames -= uint64(merged)
-			t.bytes -= uint64(v.Len() + (merged-1)*int(v.Header.HeaderBytes))
+			t.bytes -= uint64(v.Len() + (merged-1)*int(v.Header.HeaderBytes) - merged*out.o.tagLen())
 			vectors = vectors[1:]
 		}
 	}

@@ -23,8 +23,11 @@ type Status struct {
 
 // VNIStatus is one VNI of a Status.
 type VNIStatus struct {
-	VNI      vxlan.VNI    `json:"vni"`
-	Device   string       `json:"device"`
+	VNI    vxlan.VNI `json:"vni"`
+	Device string    `json:"device"`
+	// VLAN is the VLAN id that frames of the VNI carry on the device, if it is
+	// a trunk.
+	VLAN     uint16       `json:"vlan,omitempty"`
 	MAC      vxlan.MAC    `json:"mac"`
 	MTU      int          `json:"mtu"`
 	Offload  string       `json:"offload"`
@@ -79,6 +82,8 @@ func (e *Endpoint) Status() Status {
 			RxDropBadHeader:  e.counters.dropBadHeader.Load(),
 			RxDropShortFrame: e.counters.dropShortFrame.Load(),
 			RxDropUnknownVNI: e.counters.dropUnknownVNI.Load(),
+
+			TxDropUnknownVLAN: e.counters.dropUnknownVLAN.Load(),
 		},
 		VNIs: []VNIStatus{},
 	}
@@ -106,7 +111,7 @@ func (e *Endpoint) sorted() []*overlay {
 
 func (o *overlay) status(now time.Duration) VNIStatus {
 	v := VNIStatus{
-		VNI: o.vni, Device: o.device.Name(), MAC: o.mac, MTU: o.device.MTU(),
+		VNI: o.vni, Device: o.device.Name(), VLAN: o.vid, MAC: o.mac, MTU: o.device.MTU(),
 		Offload:  o.device.Features().String(),
 		Queues:   len(o.device.Readers()),
 		Entries:  o.table.Len(),

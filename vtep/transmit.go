@@ -28,10 +28,14 @@ const (
 // runs to completion: whoever reads a frame also sends it.
 type transmitter struct {
 	e      *Endpoint
-	o      *overlay
+	o      *overlay // of a trunk: that of the frames at hand
 	reader tap.Reader
 	sender transport.Sender
 	batch  tap.Batch
+
+	trunk  *trunk // nil: the device is o's alone
+	owners []*overlay
+	mine   []tap.Frame
 }
 
 // workshop is where one batch becomes trains. Transmitters share them through
@@ -101,6 +105,15 @@ func (t *transmitter) run() error {
 
 // carry sends one batch.
 func (t *transmitter) carry(w *workshop, frames []tap.Frame) {
+	if t.trunk != nil {
+		t.dispatch(w, frames)
+		return
+	}
+	t.carryOwn(w, frames)
+}
+
+// carryOwn sends the frames of one VNI.
+func (t *transmitter) carryOwn(w *workshop, frames []tap.Frame) {
 	w.sort(t, frames)
 	header := binary.BigEndian.Uint64(headerBytes(t.o.vni)) | t.o.header.extension
 	for i := range w.lanes {

@@ -53,3 +53,12 @@ func pushTag(packet []byte, vid uint16) []byte {
 	binary.BigEndian.PutUint16(frame[14:], vid)
 	return frame
 }
+
+// tagLen is by how much frames of the VNI are longer on its device than in VXLAN
+// packets.
+func (o *overlay) tagLen() int {
+	if o.vid == 0 {
+		return 0
+	}
+	return vxlan.VLANTagLen
+}

@@ -75,7 +75,11 @@ func printStatus(w io.Writer, s control.Status) error {
 		fmt.Fprintf(w, "  dropped before any VNI: %s\n", d)
 	}
 	for _, v := range s.VNIs {
-		fmt.Fprintf(w, "\nvni %v  device %s  mac %v  mtu %d\n", v.VNI, v.Device, v.MAC, v.MTU)
+		device := v.Device
+		if v.VLAN != 0 {
+			device = fmt.Sprintf("%s vlan %d", device, v.VLAN)
+		}
+		fmt.Fprintf(w, "\nvni %v  device %s  mac %v  mtu %d\n", v.VNI, device, v.MAC, v.MTU)
 		fmt.Fprintf(w, "  offload %s  queues %d  fdb %d entries\n", v.Offload, v.Queues, v.Entries)
 		fmt.Fprintf(w, "  rx %d frames %s  tx %d frames %s\n", v.Counters.RxFrames, size(v.Counters.RxBytes), v.Counters.TxFrames, size(v.Counters.TxBytes))
 		if d := drops(v.Counters); d != "" {

@@ -26,6 +26,7 @@ import (
 // upFlags are the flags of up as typed.
 type upFlags struct {
 	vni          uint32
+	vniGiven     bool
 	peers        []string
 	local        string
 	dev          string
@@ -71,7 +72,8 @@ one line when frames can flow, and remove everything on SIGINT or SIGTERM.`,
   govxlan up --vni 7 --peer 192.168.52.204 --peer '[fd00::205]:4790'`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			if !cmd.Flags().Changed("vni") {
+			f.vniGiven = cmd.Flags().Changed("vni")
+			if !f.vniGiven && len(f.vlan.maps) == 0 {
 				return usagef("up needs --vni N (0 to 16777215), for example: govxlan up --vni 4097 --peer 192.168.52.204")
 			}
 			if cmd.Flags().Changed("peer") && len(f.peers) == 0 {
@@ -161,6 +163,17 @@ func (f *upFlags) plan() (*upPlan, error) {
 	if !p.vni.Valid() {
 		return nil, usagef("--vni %d: a VNI has 24 bits, so 0 to %d", f.vni, vxlan.MaxVNI)
 	}
+	var err error
+	if p.vlan, err = f.vlan.plan(p.vni, f.vniGiven); err != nil {
+		return nil, err
+	}
+	if !f.vniGiven && len(p.vlan.trunk) > 0 {
+		// It stands for the whole in what is named or derived from a VNI.
+		p.vni = p.vlan.trunk[0].vni
+		if len(f.addrs) > 0 {
+			return nil, usagef("--addr %s is for frames without a VLAN tag, which --vlan-map takes nowhere: give them a VNI with --vni", f.addrs[0])
+		}
+	}
 	if f.port == 0 {
 		return nil, usagef("--port 0: give the UDP port to listen on, such as %d", vxlan.Port)
 	}
@@ -183,7 +196,6 @@ func (f *upFlags) plan() (*upPlan, error) {
 			return nil, usagef("--local %q: one address of each family at most", f.local)
 		}
 	}
-	var err error
 	if p.sourcePorts, err = vxlan.ParsePortRange(f.sourcePorts); err != nil {
 		return nil, usagef("--source-ports %q: give LO-HI, such as %d-%d", f.sourcePorts, vxlan.SourcePortLo, vxlan.SourcePortHi)
 	}
@@ -245,9 +257,6 @@ func (f *upFlags) plan() (*upPlan, error) {
 		return nil, err
 	}
 	if p.header, err = f.header.plan(); err != nil {
-		return nil, err
-	}
-	if p.vlan, err = f.vlan.plan(); err != nil {
 		return nil, err
 	}
 	if p.newLogger, err = loggerFor(f.logLevel, f.logFormat); err != nil {
@@ -332,9 +341,12 @@ func (p *upPlan) run(ctx context.Context, stdout, stderr io.Writer) (err error) 
 		return err
 	}
 	endpoint, err := vtep.New(vtep.Config{Conn: conn, Logger: log})
-	if err == nil {
+	for _, m := range p.vlan.vnis(p.vni) {
+		if err != nil {
+			break
+		}
 		err = endpoint.AddVNI(vtep.VNIConfig{
-			VNI: p.vni, Device: dev, Peers: peers,
+			VNI: m.vni, Device: dev, Trunk: len(p.vlan.trunk) > 0, VID: m.vid, Peers: peers,
 			AllowUnknownVTEPs: p.allowUnknown, DisableLearning: !p.learning,
 			Ageing: p.ageing, MaxEntries: p.maxEntries,
 			Outer: p.outer.OuterConfig, ReservedBits: p.header.reserved, GroupPolicy: p.header.policy,
@@ -397,8 +409,12 @@ func upLine(p *upPlan, conn transport.Conn, dev tap.Device, peers []netip.AddrPo
 	if len(names) == 0 {
 		names = []string{"none"}
 	}
-	return fmt.Sprintf("up %s vni %v local %s peers %s mtu %d mac %v", dev.Name(), p.vni,
+	line := fmt.Sprintf("up %s vni %v local %s peers %s mtu %d mac %v", dev.Name(), p.vni,
 		strings.Join(locals, ","), strings.Join(names, ","), dev.MTU(), dev.MAC())
+	if trunk := p.vlan.String(); trunk != "" {
+		line += " vlans " + trunk
+	}
+	return line
 }
 
 // explainListen says who holds the port, and what to do.
