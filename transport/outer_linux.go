@@ -97,7 +97,7 @@ func (s *socket) allowReuse(yes bool) error {
 		value = 1
 	}
 	var failed error
-	err := s.raw.Control(func(fd uintptr) {
+	err := s.fd.Do(func(fd uintptr) {
 		failed = os.NewSyscallError("setsockopt SO_REUSEADDR", unix.SetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_REUSEADDR, value))
 	})
 	return errors.Join(err, failed)

@@ -3,7 +3,6 @@ package transport
 import (
 	"errors"
 	"net/netip"
-	"time"
 )
 
 // Errors of ListenUDP, wrapped with the address.
@@ -73,10 +72,6 @@ type UDPConfig struct {
 	// 6936 section 4); otherwise the system drops them. Over IPv4 they are
 	// always accepted.
 	AcceptZeroChecksum6 bool
-	// BusyPoll is how long a receiver goes on asking its socket before it goes
-	// to sleep. It buys latency with a core that is never idle: worth it only
-	// where cores are to spare. 0 = not at all.
-	BusyPoll time.Duration
 	// NoGSO and NoGRO switch off UDP_SEGMENT and UDP_GRO.
 	NoGSO, NoGRO bool
 

@@ -32,7 +32,8 @@ type trunk struct {
 	running      bool
 	toldFeatures tap.Features
 
-	transmitters sync.WaitGroup
+	served       []*transmitter // by workers; under Endpoint.mu
+	transmitters sync.WaitGroup // the others
 }
 
 // join makes an overlay one of the VNIs of its device, if that is a trunk. e.mu
@@ -88,8 +89,9 @@ func (e *Endpoint) sharing(o *overlay) []*overlay {
 	return slices.DeleteFunc(e.sorted(), func(other *overlay) bool { return other.trunk != o.trunk })
 }
 
-// dispatch carries a batch of a trunk, VNI by VNI. The order within each stays.
-func (t *transmitter) dispatch(w *workshop, frames []tap.Frame) {
+// dispatch makes trains of a batch of a trunk, VNI by VNI. The order within each
+// stays.
+func (w *workshop) dispatch(t *transmitter, frames []tap.Frame) {
 	t.owners = t.owners[:0]
 	for i := range frames {
 		o := t.trunk.take(&frames[i])
@@ -110,7 +112,7 @@ func (t *transmitter) dispatch(w *workshop, frames []tap.Frame) {
 			}
 		}
 		t.o = o
-		t.carryOwn(w, t.mine)
+		w.packOwn(t, t.mine)
 	}
 }
 
