@@ -318,7 +318,7 @@ func TestTrunkVanishes(t *testing.T) {
 			}
 		}
 		synctest.Wait()
-		shared.pipe <- syscall.EBADFD
+		shared.pipe <- syscall.EIO
 		synctest.Wait()
 		if v := s.e.Status().VNIs; len(v) != 1 || v[0].VNI != 2 || shared.closes.Load() != 1 {
 			t.Errorf("left: %+v, closed %d times", v, shared.closes.Load())
@@ -327,8 +327,8 @@ func TestTrunkVanishes(t *testing.T) {
 		if err := errors.Join(s.e.AddVNI(VNIConfig{VNI: 7, Device: last, Trunk: true, VID: 1}), s.e.AddVNI(VNIConfig{VNI: 8, Device: last, Trunk: true, VID: 2}), s.e.DelVNI(2)); err != nil {
 			t.Fatal(err)
 		}
-		last.pipe <- syscall.EBADFD
-		if err := <-s.result; !errors.Is(err, syscall.EBADFD) {
+		last.pipe <- syscall.EIO
+		if err := <-s.result; !errors.Is(err, syscall.EIO) {
 			t.Errorf("run ended with %v", err)
 		}
 		s.cancel()
