@@ -50,6 +50,8 @@ type Endpoint struct {
 	failures chan error
 	// hurry tells the sweeper of a new VNI whose entries live shortly.
 	hurry chan struct{}
+	// missed is Config.NeighbourMissed.
+	missed func(NeighbourMiss)
 }
 
 // New returns an endpoint without VNIs. It takes Config.Conn over.
@@ -64,6 +66,7 @@ func New(cfg Config) (*Endpoint, error) {
 		overlays: make(map[vxlan.VNI]*overlay),
 		failures: make(chan error, 1),
 		hurry:    make(chan struct{}, 1),
+		missed:   cfg.NeighbourMissed,
 	}
 	if e.log == nil {
 		e.log = zap.NewNop()
@@ -176,6 +179,10 @@ func (e *Endpoint) AddVNI(cfg VNIConfig) error {
 	}
 	copy(o.mac[:], cfg.Device.MAC())
 	o.senders.Store(&map[netip.Addr]*peer{})
+	var err error
+	if o.neighbours, err = newNeighbours(&cfg, e.missed); err != nil {
+		return fmt.Errorf("vtep: VNI %v: %w", cfg.VNI, err)
+	}
 	for _, a := range cfg.Peers {
 		if err := o.addPeer(a); err != nil {
 			return fmt.Errorf("vtep: VNI %v: %w", cfg.VNI, err)
@@ -332,6 +339,9 @@ func (e *Endpoint) sweep(ctx context.Context) {
 		e.mu.Lock()
 		for _, o := range e.overlays {
 			o.table.Age(e.now())
+			if o.neighbours != nil {
+				o.neighbours.table.Age(e.now())
+			}
 			e.tellRefused(o)
 			if a := o.table.Ageing(); a > 0 {
 				next = min(next, a/4)

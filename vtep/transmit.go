@@ -32,6 +32,8 @@ type transmitter struct {
 	reader tap.Reader
 	sender transport.Sender
 	batch  tap.Batch
+
+	answers *answers // made with the first
 }
 
 // workshop is where one batch becomes trains. Transmitters share them through
@@ -133,6 +135,9 @@ func (w *workshop) sort(t *transmitter, frames []tap.Frame) {
 		w.frames = append(w.frames, pending{next: -1})
 		if w.inner.Parse(f.Bytes) != nil {
 			o.tx.dropBadFrame.Add(1)
+			continue
+		}
+		if o.neighbours != nil && t.neighbour(f) {
 			continue
 		}
 		var replicas []fdb.Remote
