@@ -50,8 +50,8 @@ type Endpoint struct {
 	failures chan error
 	// hurry tells the sweeper of a new VNI whose entries live shortly.
 	hurry chan struct{}
-	// missed is Config.NeighbourMissed.
-	missed func(NeighbourMiss)
+	// neighbourMissed is that of Config.
+	neighbourMissed func(NeighbourMiss)
 }
 
 // New returns an endpoint without VNIs. It takes Config.Conn over.
@@ -60,13 +60,13 @@ func New(cfg Config) (*Endpoint, error) {
 		return nil, errors.New("vtep: Config.Conn is missing")
 	}
 	e := &Endpoint{
-		conn:     cfg.Conn,
-		log:      cfg.Logger,
-		now:      cfg.Clock,
-		overlays: make(map[vxlan.VNI]*overlay),
-		failures: make(chan error, 1),
-		hurry:    make(chan struct{}, 1),
-		missed:   cfg.NeighbourMissed,
+		conn:            cfg.Conn,
+		log:             cfg.Logger,
+		now:             cfg.Clock,
+		overlays:        make(map[vxlan.VNI]*overlay),
+		failures:        make(chan error, 1),
+		hurry:           make(chan struct{}, 1),
+		neighbourMissed: cfg.NeighbourMissed,
 	}
 	if e.log == nil {
 		e.log = zap.NewNop()
@@ -180,7 +180,7 @@ func (e *Endpoint) AddVNI(cfg VNIConfig) error {
 	copy(o.mac[:], cfg.Device.MAC())
 	o.senders.Store(&map[netip.Addr]*peer{})
 	var err error
-	if o.neighbours, err = newNeighbours(&cfg, e.missed); err != nil {
+	if o.neighbours, err = newNeighbours(&cfg, e.neighbourMissed); err != nil {
 		return fmt.Errorf("vtep: VNI %v: %w", cfg.VNI, err)
 	}
 	for _, a := range cfg.Peers {

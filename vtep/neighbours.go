@@ -173,7 +173,7 @@ func (o *overlay) near(e *neighbour.Entry, m *neighbour.Message) bool {
 		return true
 	}
 	if to, ok := o.table.Lookup(fdb.MAC(e.MAC)); ok {
-		return to.Addr.Addr().IsUnspecified()
+		return to != nil && to.Addr.Addr().IsUnspecified()
 	}
 	return e.Here
 }

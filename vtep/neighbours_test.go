@@ -364,7 +364,7 @@ func TestNeighboursAllocateNothing(t *testing.T) {
 			r := newRig(t)
 			r.wire.quiet = true
 			misses := 0
-			r.e.missed = func(NeighbourMiss) { misses++ }
+			r.e.neighbourMissed = func(NeighbourMiss) { misses++ }
 			p := r.add(10, func(c *VNIConfig) {
 				knowing(mode)(c)
 				c.SnoopNeighbours = true
