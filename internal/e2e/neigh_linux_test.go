@@ -14,6 +14,7 @@ import (
 	"github.com/google/gopacket/layers"
 	"github.com/govxlan/govxlan/internal/control"
 	"github.com/govxlan/govxlan/internal/netlab"
+	"github.com/govxlan/govxlan/internal/netlab/netlabtest"
 	"github.com/govxlan/govxlan/vtep"
 	"github.com/govxlan/govxlan/vxlan"
 )
@@ -275,8 +276,8 @@ func TestB31ProxyBesideKernel(t *testing.T) {
 	must(t, k.AddFDB("vxlan0", near.String(), netip.AddrPortFrom(netip.IPv4Unspecified(), 0)))
 
 	vteps := []*side{
-		{t: t, port: openPort(t, g.Namespace, program.device(), false), wire: openPort(t, g.Namespace, underlayDevice, true)},
-		{t: t, port: openPort(t, k.Namespace, "vxlan0", false), wire: openPort(t, k.Namespace, underlayDevice, true)},
+		{t: t, ip: g.ip4, port: openPort(t, g.Namespace, program.device(), false), wire: openPort(t, g.Namespace, underlayDevice, true)},
+		{t: t, ip: k.ip4, port: openPort(t, k.Namespace, "vxlan0", false), wire: openPort(t, k.Namespace, underlayDevice, true)},
 	}
 	for _, s := range vteps {
 		s.fence = question{src: station(9), from: netip.MustParseAddr("10.0.1.99"), of: fence4}.frame(t)
@@ -342,6 +343,7 @@ func TestB31ProxyBesideKernel(t *testing.T) {
 // side is one VTEP under comparison.
 type side struct {
 	t          *testing.T
+	ip         netip.Addr // on the underlay
 	port, wire *packetPort
 	fence      []byte // a question that is answered
 	number     uint32
@@ -354,9 +356,6 @@ func (s *side) outcome(frame []byte) string {
 	s.port.send(frame)
 	// What is sent after it comes out after it, on either way.
 	s.port.send(s.fence)
-	s.number++
-	last := testFrame(broadcast, station(9), nil, 60, s.number)
-	s.port.send(last)
 	var told bytes.Buffer
 	for {
 		f := s.port.recv(deadline())
@@ -370,19 +369,90 @@ func (s *side) outcome(frame []byte) string {
 			fmt.Fprintf(&told, "answered %x ", f)
 		}
 	}
+	s.number++
+	last := testFrame(broadcast, station(9), nil, 60, s.number)
+	s.port.send(last)
 	for {
 		p := s.wire.recv(deadline())
 		if p == nil {
 			s.t.Fatal("the fence is not on the wire")
 		}
 		f := innerFrame(p)
-		if bytes.Equal(f, last) {
-			return told.String()
+		if f == nil || !bytes.Equal(p[26:30], s.ip.AsSlice()) {
+			continue // of the other side
 		}
-		if f != nil && bytes.Equal(f, frame) {
-			told.WriteString("sent ")
-		} else if f != nil && resolution(f) {
-			fmt.Fprintf(&told, "sent changed: %x ", f)
+		switch {
+		case bytes.Equal(f, last):
+			return told.String()
+		case bytes.Equal(f, frame):
+			told.WriteString("sent")
+		case resolution(f):
+			fmt.Fprintf(&told, "sent otherwise: %x", f)
+		}
+	}
+}
+
+// TestB31ProxyContainers: containers on bridges, and every VTEP has the same
+// list of all of them. Those far away are answered for; those on the same bridge
+// answer for themselves, alone.
+func TestB31ProxyContainers(t *testing.T) {
+	t.Parallel()
+	hosts := newHosts(t, "pods", 2, wiring{real: true})
+	wire := openPort(t, hosts[0].Namespace, underlayDevice, true)
+	a, b := newContainerHost(t, hosts[0], inner4A, inner6A), newContainerHost(t, hosts[1], inner4B, inner6B)
+	second := netlabtest.Namespace(t, a.lab, "second")
+	second4 := netip.MustParseAddr("10.0.1.102")
+	must(t, a.lab.Veth(second, "eth0", second4.String()+"/24", a.sandbox, "veth1", "", 1450))
+	must(t, a.sandbox.AttachToBridge("veth1", "br0"))
+	flags := []string{"--vni", "4097", "--proxy", "--bridge", "br0"}
+	macs := make(map[*netlab.Namespace]string)
+	for _, c := range []struct {
+		ns  *netlab.Namespace
+		ips []netip.Addr
+	}{{a.container, []netip.Addr{inner4A, inner6A}}, {b.container, []netip.Addr{inner4B, inner6B}}, {second, []netip.Addr{second4}}} {
+		link, err := c.ns.Link("eth0")
+		must(t, err)
+		macs[c.ns] = link.MAC
+		for _, ip := range c.ips {
+			flags = append(flags, "--neigh", ip.String()+"="+link.MAC)
+		}
+	}
+	p := up(t, a.Namespace, append(flags, "--peer", b.ip4.String(), "--netns", a.sandbox.Name())...)
+	up(t, b.Namespace, append(flags, "--peer", a.ip4.String(), "--netns", b.sandbox.Name())...)
+
+	ping(t, a.container, inner4B, 2)
+	ping(t, a.container, inner6B, 2)
+	ping(t, b.container, inner4A, 2)
+	ping(t, b.container, second4, 2)
+	if questions, others := crossed(t, wire); len(questions) > 0 || others < 16 {
+		t.Errorf("%d frames crossed the underlay, and of those about addresses: %x", others, questions)
+	}
+
+	port := openPort(t, second, "eth0", false)
+	ping(t, second, inner4A, 2)
+	// The proxy had the question too by then, and would have answered before:
+	// what it does with the next one is counted after.
+	port.send(question{src: station(1), from: second4, of: netip.MustParseAddr("10.0.1.77")}.frame(t))
+	p.awaitCounters("dropped questions", func(c vtep.Counters) bool { return c.TxDropARPProxy >= 2 })
+	replies := 0
+	for f := port.recv(time.Time{}); f != nil; f = port.recv(time.Time{}) {
+		if p := gopacket.NewPacket(f, layers.LayerTypeEthernet, gopacket.NoCopy).Layer(layers.LayerTypeARP); p != nil && p.(*layers.ARP).Operation == layers.ARPReply {
+			replies++
+		}
+	}
+	if replies != 1 {
+		t.Errorf("%d replies to one question about a container on the same bridge", replies)
+	}
+	entries, err := a.sandbox.FDB("br0")
+	must(t, err)
+	for _, e := range entries {
+		if e.MAC == macs[a.container] && e.Port != "veth0" {
+			t.Errorf("the bridge believes that the container is elsewhere: %v", e)
+		}
+	}
+	for _, n := range p.neighbours() {
+		if here := n.MAC.String() == macs[a.container] || n.MAC.String() == macs[second]; n.Here != here && n.IP.Is4() {
+			t.Errorf("neighbour %+v, want here=%v", n, here)
 		}
 	}
 }
