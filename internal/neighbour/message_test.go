@@ -124,9 +124,8 @@ func longer(t testing.TB, frame []byte, n int) []byte {
 
 func TestParse(t *testing.T) {
 	for name, c := range samples(t) {
-		var m Message
 		// Parse must set every field.
-		m = Message{Kind: Reply, Unicast: true, Probe: true, Target: asker4, Source: other, Asker: other, Claim: Claim{IP: asker4}, l3: 99}
+		m := Message{Kind: Reply, Unicast: true, Probe: true, Target: asker4, Source: other, Asker: other, Claim: Claim{IP: asker4}, l3: 99}
 		m.Parse(c.frame)
 		m.l3 = 0
 		if c.want.Kind == Other || c.want.Kind == OtherARP || c.want.Kind == BadSolicitation {
