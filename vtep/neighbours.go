@@ -182,7 +182,7 @@ func (o *overlay) near(e *neighbour.Entry, m *neighbour.Message) bool {
 func (t *transmitter) answer(m *neighbour.Message, frame []byte, e *neighbour.Entry) {
 	a := t.answers
 	if a == nil {
-		a = &answers{writer: t.o.device.NewWriter()}
+		a = &answers{writer: t.o.device.NewWriter(t.queue)}
 		t.answers = a
 	}
 	a.parts[0] = m.AppendAnswer(a.buf[:0], frame, e.MAC, e.Router)
