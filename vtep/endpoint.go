@@ -56,6 +56,8 @@ type Endpoint struct {
 	failures chan error
 	// hurry tells the sweeper of a new VNI whose entries live shortly.
 	hurry chan struct{}
+	// neighbourMissed is that of Config.
+	neighbourMissed func(NeighbourMiss)
 }
 
 // New returns an endpoint without VNIs. It takes Config.Conn over.
@@ -64,16 +66,17 @@ func New(cfg Config) (*Endpoint, error) {
 		return nil, errors.New("vtep: Config.Conn is missing")
 	}
 	e := &Endpoint{
-		conn:     cfg.Conn,
-		log:      cfg.Logger,
-		now:      cfg.Clock,
-		busyPoll: cfg.BusyPoll,
-		wanted:   cfg.Workers,
-		noRing:   cfg.NoRing,
-		overlays: make(map[vxlan.VNI]*overlay),
-		trunks:   make(map[tap.Device]*trunk),
-		failures: make(chan error, 1),
-		hurry:    make(chan struct{}, 1),
+		conn:            cfg.Conn,
+		log:             cfg.Logger,
+		now:             cfg.Clock,
+		busyPoll:        cfg.BusyPoll,
+		wanted:          cfg.Workers,
+		noRing:          cfg.NoRing,
+		overlays:        make(map[vxlan.VNI]*overlay),
+		trunks:          make(map[tap.Device]*trunk),
+		failures:        make(chan error, 1),
+		hurry:           make(chan struct{}, 1),
+		neighbourMissed: cfg.NeighbourMissed,
 	}
 	if e.log == nil {
 		e.log = zap.NewNop()
@@ -243,6 +246,9 @@ func (e *Endpoint) AddVNI(cfg VNIConfig) error {
 	}
 	copy(o.mac[:], cfg.Device.MAC())
 	o.senders.Store(&map[netip.Addr]*peer{})
+	if o.neighbours, err = newNeighbours(&cfg, e.neighbourMissed); err != nil {
+		return fmt.Errorf("vtep: VNI %v: %w", cfg.VNI, err)
+	}
 	for _, a := range cfg.Peers {
 		if err := o.addPeer(a); err != nil {
 			return fmt.Errorf("vtep: VNI %v: %w", cfg.VNI, err)
@@ -335,7 +341,7 @@ func (e *Endpoint) transmit(o *overlay) {
 		served, tasks = &o.trunk.served, &o.trunk.transmitters
 	}
 	for i, reader := range o.device.Readers() {
-		t := &transmitter{e: e, o: o, trunk: o.trunk, reader: reader, sender: e.conn.NewSender()}
+		t := &transmitter{e: e, o: o, trunk: o.trunk, queue: i, reader: reader, sender: e.conn.NewSender()}
 		if _, ok := reader.(tap.Pollable); ok && len(e.workers) > 0 {
 			t.worker = e.workers[i%len(e.workers)]
 			if t.worker.add(t) {
@@ -415,6 +421,9 @@ func (e *Endpoint) sweep(ctx context.Context) {
 		e.mu.Lock()
 		for _, o := range e.overlays {
 			o.table.Age(e.now())
+			if o.neighbours != nil {
+				o.neighbours.table.Age(e.now())
+			}
 			e.tellRefused(o)
 			if a := o.table.Ageing(); a > 0 {
 				next = min(next, a/4)

@@ -226,6 +226,9 @@ func (r *receiver) packet(b []byte, segment int, tos uint8, now time.Duration) {
 	if outer := vxlan.ECN(tos & 3); outer != vxlan.NotECT && !out.mark(frame, outer) {
 		return
 	}
+	if o := out.o; o.neighbours != nil && o.neighbours.heard(frame, now) {
+		o.rx.neighbourFull.Add(1)
+	}
 	size := len(frame)
 	if out.o.vid != 0 {
 		frame = pushTag(b, out.o.vid)

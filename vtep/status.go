@@ -31,14 +31,17 @@ type VNIStatus struct {
 	Device string    `json:"device"`
 	// VLAN is the VLAN id that frames of the VNI carry on the device, if it is
 	// a trunk.
-	VLAN     uint16       `json:"vlan,omitempty"`
-	MAC      vxlan.MAC    `json:"mac"`
-	MTU      int          `json:"mtu"`
-	Offload  string       `json:"offload"`
-	Queues   int          `json:"queues"`
-	Entries  int          `json:"entries"`
-	Peers    []PeerStatus `json:"peers"`
-	Counters Counters     `json:"counters"`
+	VLAN    uint16    `json:"vlan,omitempty"`
+	MAC     vxlan.MAC `json:"mac"`
+	MTU     int       `json:"mtu"`
+	Offload string    `json:"offload"`
+	Queues  int       `json:"queues"`
+	Entries int       `json:"entries"`
+	// ARP is flood, suppress or proxy; the first has no neighbours.
+	ARP        string       `json:"arp"`
+	Neighbours int          `json:"neighbours"`
+	Peers      []PeerStatus `json:"peers"`
+	Counters   Counters     `json:"counters"`
 	// Groups are those of frames that arrived and that GroupPolicy.Accept has,
 	// delivered in the end or not.
 	Groups []GroupStatus `json:"groups,omitempty"`
@@ -124,9 +127,13 @@ func (o *overlay) status(now time.Duration) VNIStatus {
 		Offload:  o.device.Features().String(),
 		Queues:   len(o.device.Readers()),
 		Entries:  o.table.Len(),
+		ARP:      ARPFlood.String(),
 		Peers:    []PeerStatus{},
 		Counters: read(&o.rx, &o.tx),
 		Groups:   o.header.groups.status(),
+	}
+	if n := o.neighbours; n != nil {
+		v.ARP, v.Neighbours = n.mode.String(), n.table.Len()
 	}
 	for a, p := range *o.senders.Load() {
 		ps := PeerStatus{

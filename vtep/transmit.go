@@ -29,8 +29,11 @@ const (
 type transmitter struct {
 	e      *Endpoint
 	o      *overlay // of a trunk: that of the frames at hand
+	queue  int      // of the device
 	reader tap.Reader
 	sender transport.Sender
+
+	answers *answers // made with the first
 
 	trunk  *trunk // nil: the device is o's alone
 	owners []*overlay
@@ -165,6 +168,9 @@ func (w *workshop) sort(t *transmitter, frames []tap.Frame) {
 		}
 		if w.inner.Parse(f.Bytes) != nil {
 			o.tx.dropBadFrame.Add(1)
+			continue
+		}
+		if o.neighbours != nil && t.neighbour(f) {
 			continue
 		}
 		var replicas []fdb.Remote

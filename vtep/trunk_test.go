@@ -207,6 +207,24 @@ func TestTrunkVLANMode(t *testing.T) {
 	}
 }
 
+// An answer to an ARP request or a neighbour solicitation goes back with the tag
+// that the question came with.
+func TestTrunkAnswers(t *testing.T) {
+	ports := newTrunk(t, func(c *VNIConfig) {
+		c.ARP, c.Neighbours = ARPProxy, []Neighbour{{IP: alice4, MAC: alice}, {IP: alice6, MAC: alice}}
+	}, 0, 100)
+	for _, q := range []question{{src: guest, from: guest4, target: alice4}, {src: guest, from: guest6, target: alice6}} {
+		plain := q.frame(t)
+		if trains := ports[0].send(plain, vlan(plain, 100)); trains != nil {
+			t.Errorf("sent %v", trains)
+		}
+		got := ports[0].card.frames()
+		if len(got) != 2 || !bytes.Equal(got[1], vlan(got[0], 100)) || !bytes.Equal(got[0][:12], append(guest[:], alice[:]...)) {
+			t.Errorf("answers %x", got)
+		}
+	}
+}
+
 func TestTrunkRefused(t *testing.T) {
 	r, shared, alone := newRig(t), newCard(t), newCard(t)
 	add := func(v vxlan.VNI, d tap.Device, trunk bool, vid uint16) error {

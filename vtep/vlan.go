@@ -49,9 +49,15 @@ func (o *overlay) untag(f *tap.Frame) bool {
 func pushTag(packet []byte, vid uint16) []byte {
 	frame := packet[vxlan.HeaderLen-vxlan.VLANTagLen:]
 	copy(frame[:12], packet[vxlan.HeaderLen:])
-	binary.BigEndian.PutUint16(frame[12:], etherTypeVLAN)
-	binary.BigEndian.PutUint16(frame[14:], vid)
+	vlanTag(frame[12:], vid)
 	return frame
+}
+
+// vlanTag writes an 802.1Q tag and returns it.
+func vlanTag(b []byte, vid uint16) []byte {
+	binary.BigEndian.PutUint16(b, etherTypeVLAN)
+	binary.BigEndian.PutUint16(b[2:], vid)
+	return b[:vxlan.VLANTagLen]
 }
 
 // tagLen is by how much frames of the VNI are longer on its device than in VXLAN
