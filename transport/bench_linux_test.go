@@ -71,7 +71,7 @@ func BenchmarkWireSend(b *testing.B) {
 				return ListenPacket(PacketConfig{Local: []netip.Addr{local}, Port: wirePort, Netns: netns, NoGSO: true})
 			}},
 			{"packet, one by one, no checksum", func(netns string, local netip.Addr) (Conn, error) {
-				return ListenPacket(PacketConfig{Local: []netip.Addr{local}, Port: wirePort, Netns: netns, NoChecksum: true})
+				return ListenPacket(PacketConfig{Local: []netip.Addr{local}, Port: wirePort, Netns: netns, ZeroChecksum4: true})
 			}},
 		} {
 			b.Run(offloads+"/"+bc.name, func(b *testing.B) {

@@ -49,7 +49,7 @@
 //   - every flow shall have a source port of its own, for an underlay of many
 //     paths: ListenUDP has sixteen,
 //   - TTL, DF and flow label differ from packet to packet,
-//   - no outer UDP checksum is to be sent (PacketConfig.NoChecksum), or
+//   - no outer UDP checksum is to be sent (PacketConfig.ZeroChecksum4), or
 //   - the host's firewall or connection tracking is in the way.
 //
 // It needs CAP_NET_RAW. Next hops come from the kernel's routes and neighbours,
@@ -90,10 +90,18 @@
 //
 // # Checksums
 //
-// The outer UDP checksum is always sent, which UDP_SEGMENT requires; a wrong
-// one is dropped by the receiving kernel, and zero is accepted on IPv4 alone.
-// ListenPacket does the same by itself; it leaves computing to the device or the
-// kernel, and with PacketConfig.NoChecksum sends none over IPv4.
+// The outer UDP checksum is sent, which UDP_SEGMENT requires, unless UDPConfig
+// says otherwise: then datagrams leave one by one. A wrong one is dropped by the
+// receiving kernel, and by ListenPacket itself. Zero, which is none, is accepted on IPv4, and on IPv6 where
+// UDPConfig.AcceptZeroChecksum6 says so.
+//
+// # The outer header
+//
+// TOS, TTL and IPv6 flow label are fields of each Train, and so is Don't Fragment
+// where UDPConfig.DontFragmentByTrain has a second set of sockets opened for it;
+// ListenPacket needs none.
+// What a Train leaves at zero is as UDPConfig has it for all. A flow label needs
+// Linux 5.3, and a network namespace in which nobody reserved labels for himself.
 //
 // # Limits
 //

@@ -33,6 +33,7 @@ type hopState struct {
 	err   error // a bare errno: there is no way
 	index int   // of the device
 	mtu   int
+	ttl   uint8      // of trains that have none
 	via   netip.Addr // the neighbour; invalid where there is none to resolve
 	outer vxlan.Outer
 	stack *vxlan.UDPTemplate
@@ -84,6 +85,14 @@ func (p *hops) lookUp(to netip.AddrPort) (s *hopState, stale bool) {
 		}
 		outer.Src = src.Unmap()
 	}
+	outer.TTL = p.ttl[family(outer.Dst)]
+	switch {
+	case !p.autoTTL:
+	case outer.Dst.IsMulticast():
+		outer.TTL = 1
+	case r.Hoplimit > 0:
+		outer.TTL = uint8(r.Hoplimit)
+	}
 	unicast := r.Type == unix.RTN_UNICAST
 	s, stale = p.path(outer, r.LinkIndex, r.Gw, r.Via, unicast)
 	if s.err == nil && unicast {
@@ -102,7 +111,7 @@ func (p *hops) path(outer vxlan.Outer, index int, gw net.IP, via netlink.Destina
 		return &hopState{err: errnoOf(err, unix.ENETDOWN)}, false
 	}
 	a := link.Attrs()
-	s = &hopState{index: a.Index, mtu: a.MTU, outer: outer}
+	s = &hopState{index: a.Index, mtu: a.MTU, ttl: outer.TTL, outer: outer}
 	if a.EncapType == "ether" && len(a.HardwareAddr) == 6 && unicast {
 		s.outer.SrcMAC = vxlan.MAC(a.HardwareAddr)
 		s.via = outer.Dst

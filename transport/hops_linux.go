@@ -22,6 +22,8 @@ type hops struct {
 	deviceName string        // the only one, if not empty
 	zones      *zones
 	changed    func() // after every change but those of neighbours
+	ttl        [2]uint8
+	autoTTL    bool // ttl is for routes that say nothing
 
 	handle *netlink.Handle
 	query  *nl.SocketHandle

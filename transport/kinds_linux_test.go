@@ -25,7 +25,8 @@ var kinds = []kind{
 		return ListenPacket(PacketConfig{
 			Local: cfg.Local, Port: cfg.Port, SourcePortLo: cfg.SourcePortLo, SourcePortHi: cfg.SourcePortHi,
 			Receivers: cfg.Receivers, Netns: cfg.Netns, Device: cfg.Device, DontFragment: cfg.DontFragment,
-			TTL: cfg.TTL, NoGSO: cfg.NoGSO, NoGRO: cfg.NoGRO,
+			TTL: cfg.TTL, AutoFlowLabel: cfg.AutoFlowLabel, ZeroChecksum4: cfg.ZeroChecksum4, ZeroChecksum6: cfg.ZeroChecksum6,
+			AcceptZeroChecksum6: cfg.AcceptZeroChecksum6, NoGSO: cfg.NoGSO, NoGRO: cfg.NoGRO,
 		})
 	}},
 }
@@ -69,10 +70,14 @@ func at(c Conn, family int) netip.AddrPort {
 	return netip.AddrPort{}
 }
 
-// portOf is the source port that stands for a slot of Limits.Flows.
+// portOf is the source port that stands for a slot of Limits.Flows, over IPv4 if
+// the Conn has both families.
 func portOf(c Conn, slot int) uint16 {
 	switch c := c.(type) {
 	case *udpConn:
+		if len(c.senders[0]) == 0 {
+			return c.senders[1][slot].port
+		}
 		return c.senders[0][slot].port
 	case *packetConn:
 		return c.ports.Lo + uint16(slot)

@@ -25,15 +25,22 @@ type PacketConfig struct {
 	// Device is the only underlay device. Empty: packets may come by any
 	// device, and leave by the one that the route to the peer names.
 	Device string
-	// DontFragment sets DF in the outer IPv4 header, as Train.DontFragment does
-	// for one train.
+	// DontFragment sets DF in the outer IPv4 header of all packets;
+	// Train.DontFragment does for one train.
 	DontFragment bool
-	// TTL of the outer header. 0 = 64.
+	// TTL of the outer header, where Train.TTL is 0. 0 = 64, TTLAuto = what the
+	// system uses for the route.
 	TTL int
-	// NoChecksum sends an outer UDP checksum of zero over IPv4, as RFC 7348
-	// section 5 says one should. Trains are then sent datagram by datagram:
-	// the kernel does not segment them without. Over IPv6 there is always one.
-	NoChecksum bool
+	// AutoFlowLabel derives the IPv6 flow label of trains that give none from
+	// the source port (RFC 6438). Otherwise it is 0.
+	AutoFlowLabel bool
+	// ZeroChecksum4 and ZeroChecksum6 send the UDP checksum as zero over IPv4
+	// (what RFC 7348 section 5 prefers) and over IPv6 (RFC 6935). Trains are
+	// then sent datagram by datagram: the kernel does not segment them without.
+	ZeroChecksum4, ZeroChecksum6 bool
+	// AcceptZeroChecksum6 receives datagrams without a checksum over IPv6 (RFC
+	// 6936 section 4). Over IPv4 they are always accepted.
+	AcceptZeroChecksum6 bool
 	// NoGSO has trains taken apart and checksums computed here instead of by
 	// the kernel or the device. NoGRO has the kernel not put together what
 	// arrives.
@@ -46,7 +53,7 @@ type Counters struct {
 	// RxBadPacket: an outer header that contradicts itself or the packet, or a
 	// wrong IPv4 header checksum.
 	RxBadPacket uint64
-	// RxChecksum: a wrong outer UDP checksum, or none over IPv6.
+	// RxChecksum: a wrong outer UDP checksum, or an unwanted zero over IPv6.
 	RxChecksum uint64
 	// RxQueueFull: the socket's buffer was full.
 	RxQueueFull uint64

@@ -19,10 +19,11 @@ import (
 type packetConn struct {
 	locals    []netip.AddrPort
 	ports     vxlan.PortRange
-	ttl       uint8
 	df        bool
-	zero      bool // no checksum over IPv4
-	offload   bool // checksums and segmentation are the kernel's work
+	label     bool    // an IPv6 flow label where trains have none
+	zero      [2]bool // no checksum over IPv4, IPv6
+	accept6   bool    // none is right over IPv6
+	offload   bool    // checksums and segmentation are the kernel's work
 	receivers []*socket
 	senders   []*socket // AF_PACKET, shared out among Senders
 	direct    [2]*socket
@@ -56,7 +57,8 @@ func ListenPacket(cfg PacketConfig) (Conn, error) {
 	}
 	c := &packetConn{
 		ports: vxlan.PortRange{Lo: cfg.SourcePortLo, Hi: cfg.SourcePortHi},
-		ttl:   uint8(cfg.TTL), df: cfg.DontFragment, zero: cfg.NoChecksum, offload: !cfg.NoGSO,
+		df:    cfg.DontFragment, label: cfg.AutoFlowLabel, offload: !cfg.NoGSO,
+		zero: [2]bool{cfg.ZeroChecksum4, cfg.ZeroChecksum6}, accept6: cfg.AcceptZeroChecksum6,
 		zones: zones{netns: cfg.Netns},
 	}
 	if c.ports == (vxlan.PortRange{}) {
@@ -65,20 +67,22 @@ func ListenPacket(cfg PacketConfig) (Conn, error) {
 	if !c.ports.Valid() {
 		return nil, fmt.Errorf("source ports %v: give the lower one first, and not 0", c.ports)
 	}
-	if cfg.TTL < 0 || cfg.TTL > 255 {
-		return nil, fmt.Errorf("TTL %d: %w", cfg.TTL, unix.EINVAL)
+	if cfg.TTL == 0 {
+		cfg.TTL = 64
 	}
-	if c.ttl == 0 {
-		c.ttl = 64
+	if cfg.TTL != TTLAuto && (cfg.TTL < 0 || cfg.TTL > 255) {
+		return nil, fmt.Errorf("TTL %d: %w", cfg.TTL, unix.EINVAL)
 	}
 	cfg.Receivers = max(cfg.Receivers, 1)
 	c.segments.Store(1)
-	if c.offload {
-		c.segments.Store(MaxSegments)
-	}
 	if err := namespace.Do(cfg.Netns, func() error { return c.open(&cfg) }); err != nil {
 		c.Close()
 		return nil, err
+	}
+	for _, at := range c.locals {
+		if c.offload && !c.zero[family(at.Addr())] {
+			c.segments.Store(MaxSegments)
+		}
 	}
 	c.hops.start()
 	return c, nil
@@ -110,6 +114,7 @@ func (c *packetConn) open(cfg *PacketConfig) error {
 	if c.hops, err = newHops(locals, cfg.Device, &c.zones, c.follow); err != nil {
 		return err
 	}
+	c.hops.autoTTL = cfg.TTL == TTLAuto
 	for range cfg.Receivers {
 		s, err := packetSocket(0)
 		if err != nil {
@@ -120,6 +125,9 @@ func (c *packetConn) open(cfg *PacketConfig) error {
 	for _, at := range c.locals {
 		f := family(at.Addr())
 		if c.direct[f], err = c.directSocket(cfg, f == 1); err != nil {
+			return err
+		}
+		if c.hops.ttl[f], err = defaultTTL(c.direct[f], f == 1, cfg.TTL); err != nil {
 			return err
 		}
 		if err := c.openReceivers(cfg, at); err != nil {
@@ -209,6 +217,23 @@ func (c *packetConn) directSocket(cfg *PacketConfig, v6 bool) (_ *socket, err er
 		}
 	}
 	return &socket{fd: descriptor.New(fd, "ip")}, nil
+}
+
+// defaultTTL is the TTL as configured, or with TTLAuto what the namespace has for
+// routes that say nothing.
+func defaultTTL(s *socket, v6 bool, ttl int) (uint8, error) {
+	if ttl != TTLAuto {
+		return uint8(ttl), nil
+	}
+	level, name := unix.IPPROTO_IP, unix.IP_TTL
+	if v6 {
+		level, name = unix.IPPROTO_IPV6, unix.IPV6_UNICAST_HOPS
+	}
+	var failed error
+	if err := s.fd.Do(func(fd uintptr) { ttl, failed = unix.GetsockoptInt(int(fd), level, name) }); err != nil {
+		return 0, err
+	}
+	return uint8(ttl), os.NewSyscallError("getsockopt TTL", failed)
 }
 
 // openReceivers opens the packet sockets of one family.

@@ -31,7 +31,7 @@ var _ Pollable = (*packetReceiver)(nil)
 
 func newPacketReceiver(c *packetConn, sock *socket) *packetReceiver {
 	r := &packetReceiver{c: c, sock: sock, next: recvMessages}
-	r.unpacker.port = sock.port
+	r.unpacker.port, r.unpacker.zero6 = sock.port, c.accept6
 	r.zone = func() string { return sock.zones.name(r.device) }
 	r.call = r.recvmmsg
 	r.try = func(fd uintptr) { r.recvmmsg(fd) }

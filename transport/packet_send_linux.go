@@ -146,7 +146,7 @@ func (s *packetSender) sendRun(trains []Train) (int, error) {
 // those that seem too long it gets one by one, to refuse what is too long for
 // the device at this moment (EMSGSIZE).
 func (s *packetSender) segments(t *Train, state *hopState) int {
-	if s.c.zero && !state.stack.V6() || state.stack.Len()-state.stack.L3()+t.Stride > state.mtu {
+	if s.zero(state) || state.stack.Len()-state.stack.L3()+t.Stride > state.mtu {
 		return 1
 	}
 	return int(s.c.segments.Load())
@@ -252,17 +252,27 @@ func (s *packetSender) broken(begun int, err error) error {
 }
 
 // fields are what a train says about its headers.
-func (s *packetSender) fields(t *Train, count int, checksum vxlan.UDPChecksum) vxlan.UDPFields {
-	ttl := t.TTL
-	if ttl == 0 {
-		ttl = s.c.ttl
+func (s *packetSender) fields(t *Train, count int, state *hopState, checksum vxlan.UDPChecksum) vxlan.UDPFields {
+	f := vxlan.UDPFields{
+		SrcPort: s.c.ports.Port(t.Hash), TOS: t.TOS, TTL: t.TTL, DF: s.c.df || t.DontFragment,
+		ID: s.id, FlowLabel: t.FlowLabel & 0xFFFFF, Checksum: checksum,
 	}
-	id := s.id
 	s.id += uint16(count)
-	return vxlan.UDPFields{
-		SrcPort: s.c.ports.Port(t.Hash), TOS: t.TOS, TTL: ttl, DF: s.c.df || t.DontFragment,
-		ID: id, FlowLabel: t.FlowLabel & 0xFFFFF, Checksum: checksum,
+	if f.TTL == 0 {
+		f.TTL = state.ttl
 	}
+	if f.FlowLabel == 0 && s.c.label {
+		f.FlowLabel = max(uint32(f.SrcPort)*0x9E3779B1>>12, 1)
+	}
+	return f
+}
+
+// zero says whether there is to be no checksum on this way.
+func (s *packetSender) zero(state *hopState) bool {
+	if state.stack.V6() {
+		return s.c.zero[1]
+	}
+	return s.c.zero[0]
 }
 
 // message fills the i-th message for a packet socket: count datagrams of t
@@ -270,12 +280,12 @@ func (s *packetSender) fields(t *Train, count int, checksum vxlan.UDPChecksum) v
 func (s *packetSender) message(i int, t *Train, b []byte, count int, state *hopState) error {
 	kind := vxlan.FullChecksum
 	switch {
-	case s.c.zero && !state.stack.V6():
+	case s.zero(state):
 		kind = vxlan.NoChecksum
 	case s.c.offload:
 		kind = vxlan.PartialChecksum
 	}
-	f := s.fields(t, count, kind)
+	f := s.fields(t, count, state, kind)
 	header := s.headers[i][headerStart:]
 	length := state.stack.Len()
 	if err := state.stack.Put(header[vnetHeaderLen:], b, &f); err != nil {
@@ -311,10 +321,10 @@ func (s *packetSender) message(i int, t *Train, b []byte, count int, state *hopS
 // its IP header on.
 func (s *packetSender) messageDirect(i int, t *Train, b []byte, state *hopState) error {
 	kind := vxlan.FullChecksum
-	if s.c.zero && !state.stack.V6() {
+	if s.zero(state) {
 		kind = vxlan.NoChecksum
 	}
-	f := s.fields(t, 1, kind)
+	f := s.fields(t, 1, state, kind)
 	header := s.headers[i][headerStart+vnetHeaderLen:]
 	if err := state.stack.Put(header, b, &f); err != nil {
 		return unix.EMSGSIZE

@@ -27,6 +27,7 @@ import (
 // upFlags are the flags of up as typed.
 type upFlags struct {
 	vni          uint32
+	vniGiven     bool
 	peers        []string
 	local        string
 	dev          string
@@ -42,6 +43,7 @@ type upFlags struct {
 	ageing       time.Duration
 	maxEntries   int
 	allowUnknown bool
+	arp          arpFlags
 	offload      string
 	queues       int
 	transport    string
@@ -51,6 +53,9 @@ type upFlags struct {
 	logFormat    string
 	control      string
 	pprof        string
+	outer        outerFlags
+	header       headerFlags
+	vlan         vlanFlags
 }
 
 func newUpCommand() *cobra.Command {
@@ -71,7 +76,8 @@ one line when frames can flow, and remove everything on SIGINT or SIGTERM.`,
   govxlan up --vni 7 --peer 192.168.52.204 --peer '[fd00::205]:4790'`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			if !cmd.Flags().Changed("vni") {
+			f.vniGiven = cmd.Flags().Changed("vni")
+			if !f.vniGiven && len(f.vlan.maps) == 0 {
 				return usagef("up needs --vni N (0 to 16777215), for example: govxlan up --vni 4097 --peer 192.168.52.204")
 			}
 			if cmd.Flags().Changed("peer") && len(f.peers) == 0 {
@@ -96,7 +102,7 @@ one line when frames can flow, and remove everything on SIGINT or SIGTERM.`,
 	fs.StringVar(&f.local, "local", "", "source and listening address (default: by the route to the first peer)")
 	fs.StringVar(&f.dev, "dev", "", "underlay interface (default: by route)")
 	fs.Uint16Var(&f.port, "port", vxlan.Port, "UDP port to listen on and to send to")
-	fs.StringVar(&f.sourcePorts, "source-ports", fmt.Sprintf("%d-%d", vxlan.SourcePortLo, vxlan.SourcePortHi), "outer source ports LO-HI, by hash of the inner flow")
+	fs.StringVar(&f.sourcePorts, "source-ports", fmt.Sprintf("%d-%d", vxlan.SourcePortLo, vxlan.SourcePortHi), "outer source ports LO-HI, by hash of the inner flow, or one port")
 	fs.StringVar(&f.name, "name", "", "name of the TAP device (default: vx<VNI>)")
 	fs.StringSliceVar(&f.addrs, "addr", nil, "address on the TAP, ADDR/BITS; repeatable")
 	fs.StringVar(&f.mac, "mac", "", "MAC address of the TAP (default: derived from VNI and local address)")
@@ -107,6 +113,7 @@ one line when frames can flow, and remove everything on SIGINT or SIGTERM.`,
 	fs.DurationVar(&f.ageing, "ageing", 300*time.Second, "how long a learned entry lives unused; 0 keeps it")
 	fs.IntVar(&f.maxEntries, "max-entries", 65536, "learned entries at most; 0 for no limit")
 	fs.BoolVar(&f.allowUnknown, "allow-unknown-vteps", false, "accept frames from VTEPs that are neither peer nor static")
+	f.arp.add(cmd)
 	fs.StringVar(&f.offload, "offload", "auto", "auto: whatever the kernel offers; off: plain frames and datagrams")
 	fs.StringVar(&f.transport, "transport", "udp", "udp: sockets of the kernel; packet: whole packets from and to the devices")
 	fs.IntVar(&f.queues, "queues", 0, "queues of the TAP and sockets of the port, among which flows are spread (default: 8, or one a core if that is more)")
@@ -115,6 +122,9 @@ one line when frames can flow, and remove everything on SIGINT or SIGTERM.`,
 	fs.DurationVar(&f.busyPoll, "busy-poll", 0, "poll this long before sleeping, such as 50us: latency for CPU (default off)")
 	fs.StringVar(&f.pprof, "pprof", "", "serve profiles on this loopback address, such as 127.0.0.1:6060")
 	fs.StringVar(&f.logLevel, "log-level", "info", "debug, info, warn or error")
+	f.outer.add(fs)
+	f.header.add(fs)
+	f.vlan.add(fs)
 	fs.StringVar(&f.logFormat, "log-format", "text", "text or json, on standard error")
 	return cmd
 }
@@ -133,6 +143,7 @@ type upPlan struct {
 	ageing       time.Duration
 	maxEntries   int
 	allowUnknown bool
+	arp          arpPlan
 	offload      bool
 	queues       int
 	packet       bool // --transport packet
@@ -140,6 +151,9 @@ type upPlan struct {
 	busyPoll     time.Duration
 	control      string
 	pprof        string
+	outer        outerPlan
+	header       headerPlan
+	vlan         vlanPlan
 	newLogger    func(io.Writer) *zap.Logger
 }
 
@@ -166,6 +180,17 @@ func (f *upFlags) plan() (*upPlan, error) {
 	if !p.vni.Valid() {
 		return nil, usagef("--vni %d: a VNI has 24 bits, so 0 to %d", f.vni, vxlan.MaxVNI)
 	}
+	var err error
+	if p.vlan, err = f.vlan.plan(p.vni, f.vniGiven); err != nil {
+		return nil, err
+	}
+	if !f.vniGiven && len(p.vlan.trunk) > 0 {
+		// It stands for the whole in what is named or derived from a VNI.
+		p.vni = p.vlan.trunk[0].vni
+		if len(f.addrs) > 0 {
+			return nil, usagef("--addr %s is for frames without a VLAN tag, which --vlan-map takes nowhere: give them a VNI with --vni", f.addrs[0])
+		}
+	}
 	if f.port == 0 {
 		return nil, usagef("--port 0: give the UDP port to listen on, such as %d", vxlan.Port)
 	}
@@ -188,7 +213,6 @@ func (f *upFlags) plan() (*upPlan, error) {
 			return nil, usagef("--local %q: one address of each family at most", f.local)
 		}
 	}
-	var err error
 	if p.sourcePorts, err = vxlan.ParsePortRange(f.sourcePorts); err != nil {
 		return nil, usagef("--source-ports %q: give LO-HI, such as %d-%d", f.sourcePorts, vxlan.SourcePortLo, vxlan.SourcePortHi)
 	}
@@ -256,6 +280,15 @@ func (f *upFlags) plan() (*upPlan, error) {
 	if p.maxEntries = f.maxEntries; p.maxEntries == 0 {
 		p.maxEntries = -1
 	}
+	if p.outer, err = f.outer.plan(); err != nil {
+		return nil, err
+	}
+	if p.header, err = f.header.plan(); err != nil {
+		return nil, err
+	}
+	if p.arp, err = f.arp.plan(); err != nil {
+		return nil, err
+	}
 	if p.newLogger, err = loggerFor(f.logLevel, f.logFormat); err != nil {
 		return nil, usageError{err}
 	}
@@ -305,6 +338,9 @@ func (p *upPlan) run(ctx context.Context, stdout, stderr io.Writer) (err error) 
 		}
 	}
 
+	if err := p.outer.checkFamilies(under.families()); err != nil {
+		return usageError{err}
+	}
 	conn, err := p.listen(under.local)
 	if err != nil {
 		return p.explainListen(err, under.local)
@@ -332,11 +368,17 @@ func (p *upPlan) run(ctx context.Context, stdout, stderr io.Writer) (err error) 
 		return err
 	}
 	endpoint, err := vtep.New(vtep.Config{Conn: conn, Logger: log, Workers: p.workers, BusyPoll: p.busyPoll})
-	if err == nil {
+	for _, m := range p.vlan.vnis(p.vni) {
+		if err != nil {
+			break
+		}
 		err = endpoint.AddVNI(vtep.VNIConfig{
-			VNI: p.vni, Device: dev, Peers: peers,
+			VNI: m.vni, Device: dev, Trunk: len(p.vlan.trunk) > 0, VID: m.vid, Peers: peers,
 			AllowUnknownVTEPs: p.allowUnknown, DisableLearning: !p.learning,
 			Ageing: p.ageing, MaxEntries: p.maxEntries,
+			Outer: p.outer.OuterConfig, ReservedBits: p.header.reserved, GroupPolicy: p.header.policy,
+			VLAN: p.vlan.mode,
+			ARP: p.arp.mode, Neighbours: p.arp.neighbours, SnoopNeighbours: p.arp.snoop,
 		})
 	}
 	if err != nil {
@@ -345,6 +387,9 @@ func (p *upPlan) run(ctx context.Context, stdout, stderr io.Writer) (err error) 
 	server, err := p.listenControl(endpoint)
 	if err != nil {
 		return errors.Join(err, endpoint.Close())
+	}
+	if p.outer.zero4 || p.outer.zero6 {
+		log.Info("the outer UDP checksum is off, for which the kernel takes no UDP_SEGMENT: datagrams leave one by one")
 	}
 	log.Info("endpoint is up", zap.Stringer("vni", p.vni), zap.String("device", dev.Name()),
 		zap.Stringer("offload", dev.Features()), zap.Int("queues", len(dev.Readers())), zap.Int("workers", p.workers),
@@ -367,17 +412,21 @@ func (p *upPlan) run(ctx context.Context, stdout, stderr io.Writer) (err error) 
 
 // listen opens the transport that was asked for.
 func (p *upPlan) listen(local []netip.Addr) (transport.Conn, error) {
-	if p.packet {
-		return transport.ListenPacket(transport.PacketConfig{
-			Local: local, Port: p.port, Device: p.dev,
-			SourcePortLo: p.sourcePorts.Lo, SourcePortHi: p.sourcePorts.Hi,
-			Receivers: p.queues, NoGSO: !p.offload, NoGRO: !p.offload,
-		})
-	}
-	return transport.ListenUDP(transport.UDPConfig{
+	c := transport.UDPConfig{
 		Local: local, Port: p.port, Device: p.dev,
 		SourcePortLo: p.sourcePorts.Lo, SourcePortHi: p.sourcePorts.Hi,
 		Receivers: p.queues, NoGSO: !p.offload, NoGRO: !p.offload,
+	}
+	p.outer.apply(&c)
+	if !p.packet {
+		return transport.ListenUDP(c)
+	}
+	return transport.ListenPacket(transport.PacketConfig{
+		Local: c.Local, Port: c.Port, Device: c.Device,
+		SourcePortLo: c.SourcePortLo, SourcePortHi: c.SourcePortHi,
+		Receivers: c.Receivers, NoGSO: c.NoGSO, NoGRO: c.NoGRO,
+		DontFragment: c.DontFragment, TTL: c.TTL, AutoFlowLabel: c.AutoFlowLabel,
+		ZeroChecksum4: c.ZeroChecksum4, ZeroChecksum6: c.ZeroChecksum6, AcceptZeroChecksum6: c.AcceptZeroChecksum6,
 	})
 }
 
@@ -409,8 +458,12 @@ func upLine(p *upPlan, conn transport.Conn, dev tap.Device, peers []netip.AddrPo
 	if len(names) == 0 {
 		names = []string{"none"}
 	}
-	return fmt.Sprintf("up %s vni %v local %s peers %s mtu %d mac %v", dev.Name(), p.vni,
+	line := fmt.Sprintf("up %s vni %v local %s peers %s mtu %d mac %v", dev.Name(), p.vni,
 		strings.Join(locals, ","), strings.Join(names, ","), dev.MTU(), dev.MAC())
+	if trunk := p.vlan.String(); trunk != "" {
+		line += " vlans " + trunk
+	}
+	return line
 }
 
 // explainListen says who holds the port, and what to do.
@@ -420,6 +473,8 @@ func (p *upPlan) explainListen(err error, local []netip.Addr) error {
 		return fmt.Errorf("UDP port %d is held by %s: stop that, or choose another with --port (the peers must use the same)", p.port, portHolder(p.port))
 	case errors.Is(err, transport.ErrNoAddress):
 		return fmt.Errorf("local address %v is not on this host: give one that 'ip address' shows with --local", local[0])
+	case errors.Is(err, transport.ErrSharedSourcePort):
+		return fmt.Errorf("--df inherit sends from two sockets a port, which --source-ports %v does not allow where --port %d receives: give another or a wider range", p.sourcePorts, p.port)
 	case errors.Is(err, transport.ErrNoSourcePort):
 		return fmt.Errorf("no port of --source-ports %v is free: give a wider range", p.sourcePorts)
 	case p.packet && errors.Is(err, syscall.EPERM):
