@@ -5,9 +5,13 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
+	"os"
+	"strconv"
+	"strings"
 	"sync/atomic"
 	"syscall"
 
+	"github.com/govxlan/govxlan/internal/namespace"
 	"github.com/govxlan/govxlan/vxlan"
 	"github.com/vishvananda/netlink"
 	"github.com/vishvananda/netlink/nl"
@@ -85,14 +89,7 @@ func (p *hops) lookUp(to netip.AddrPort) (s *hopState, stale bool) {
 		}
 		outer.Src = src.Unmap()
 	}
-	outer.TTL = p.ttl[family(outer.Dst)]
-	switch {
-	case !p.autoTTL:
-	case outer.Dst.IsMulticast():
-		outer.TTL = 1
-	case r.Hoplimit > 0:
-		outer.TTL = uint8(r.Hoplimit)
-	}
+	outer.TTL = p.routeTTL(r, outer.Dst)
 	unicast := r.Type == unix.RTN_UNICAST
 	s, stale = p.path(outer, r.LinkIndex, r.Gw, r.Via, unicast)
 	if s.err == nil && unicast {
@@ -102,6 +99,35 @@ func (p *hops) lookUp(to netip.AddrPort) (s *hopState, stale bool) {
 		}
 	}
 	return s, stale && s.paths == nil
+}
+
+// routeTTL is the TTL of trains that have none: with TTLAuto as the kernel finds
+// it, which is 1 for multicast, else that of the route, of the device (IPv6
+// routers announce one), or of the system.
+func (p *hops) routeTTL(r *netlink.Route, dst netip.Addr) uint8 {
+	ttl := p.ttl[family(dst)]
+	switch {
+	case !p.autoTTL:
+	case dst.IsMulticast():
+		return 1
+	case r.Hoplimit > 0:
+		return uint8(r.Hoplimit)
+	case dst.Is6():
+		link, err := p.handle.LinkByIndex(r.LinkIndex)
+		if err != nil {
+			break
+		}
+		var text []byte
+		if namespace.Do(p.zones.netns, func() (err error) {
+			text, err = os.ReadFile("/proc/sys/net/ipv6/conf/" + link.Attrs().Name + "/hop_limit")
+			return err
+		}) == nil {
+			if n, err := strconv.ParseUint(strings.TrimSpace(string(text)), 10, 8); err == nil && n > 0 {
+				return uint8(n)
+			}
+		}
+	}
+	return ttl
 }
 
 // path looks one way up: by a device, to a gateway if there is one.

@@ -100,41 +100,44 @@ func TestOuterAsKernel(t *testing.T) {
 			if c.only != "" && c.only != family(v6) {
 				continue
 			}
-			t.Run(c.name+"/"+family(v6), func(t *testing.T) {
-				t.Parallel()
-				hosts := newHosts(t, "askernel", 2, wiring{real: true})
-				a, b := hosts[0], hosts[1]
-				for _, h := range hosts {
-					h.quiet(t)
-					// So that it shows who asks the system.
-					must(t, h.Sysctl("net.ipv4.ip_default_ttl", "77"))
-					must(t, h.Sysctl("net.ipv6.conf."+underlayDevice+".hop_limit", "77"))
-				}
-				c.kernel.VNI, c.kernel.Port = 4097, 4789
-				b.kernelVTEP(t, c.kernel, v6, a)
-				flags := append([]string{"--vni", "4097", "--ecn", "kernel", "--peer", b.ip(v6).String()}, c.flags...)
-				p := up(t, a.Namespace, flags...)
-				ours, theirs := openPort(t, a.Namespace, p.device(), false), openPort(t, b.Namespace, "vxlan0", false)
-				fromUs, fromThem := openPort(t, b.Namespace, underlayDevice, false), openPort(t, a.Namespace, underlayDevice, false)
-				for name, frame := range innerFrames() {
-					ours.send(frame)
-					us := nextOuter(t, fromUs, frame)
-					theirs.send(frame)
-					them := nextOuter(t, fromThem, frame)
-					for _, f := range []struct {
-						what     string
-						us, them any
-					}{
-						{"TTL", us.ttl, them.ttl}, {"TOS", us.tos, them.tos}, {"DF", us.df, them.df},
-						{"flow label", us.label, them.label}, {"absence of a checksum", us.checksum == 0, them.checksum == 0},
-						{"port", us.dst.Port(), them.dst.Port()}, {"VXLAN header", fmt.Sprint(us.payload[:8]), fmt.Sprint(them.payload[:8])},
-					} {
-						if f.us != f.them {
-							t.Errorf("%s: %s is %v, the kernel's %v", name, f.what, f.us, f.them)
+			for _, transport := range transports {
+				t.Run(c.name+"/"+family(v6)+"/"+transport, func(t *testing.T) {
+					t.Parallel()
+					hosts := newHosts(t, "askernel", 2, wiring{real: true})
+					a, b := hosts[0], hosts[1]
+					for _, h := range hosts {
+						h.quiet(t)
+						// So that it shows who asks the system.
+						must(t, h.Sysctl("net.ipv4.ip_default_ttl", "77"))
+						must(t, h.Sysctl("net.ipv6.conf."+underlayDevice+".hop_limit", "77"))
+					}
+					c := c
+					c.kernel.VNI, c.kernel.Port = 4097, 4789
+					b.kernelVTEP(t, c.kernel, v6, a)
+					flags := append([]string{"--vni", "4097", "--ecn", "kernel", "--peer", b.ip(v6).String(), "--transport", transport}, c.flags...)
+					p := up(t, a.Namespace, flags...)
+					ours, theirs := openPort(t, a.Namespace, p.device(), false), openPort(t, b.Namespace, "vxlan0", false)
+					fromUs, fromThem := openPort(t, b.Namespace, underlayDevice, false), openPort(t, a.Namespace, underlayDevice, false)
+					for name, frame := range innerFrames() {
+						ours.send(frame)
+						us := nextOuter(t, fromUs, frame)
+						theirs.send(frame)
+						them := nextOuter(t, fromThem, frame)
+						for _, f := range []struct {
+							what     string
+							us, them any
+						}{
+							{"TTL", us.ttl, them.ttl}, {"TOS", us.tos, them.tos}, {"DF", us.df, them.df},
+							{"flow label", us.label, them.label}, {"absence of a checksum", us.checksum == 0, them.checksum == 0},
+							{"port", us.dst.Port(), them.dst.Port()}, {"VXLAN header", fmt.Sprint(us.payload[:8]), fmt.Sprint(them.payload[:8])},
+						} {
+							if f.us != f.them {
+								t.Errorf("%s: %s is %v, the kernel's %v", name, f.what, f.us, f.them)
+							}
 						}
 					}
-				}
-			})
+				})
+			}
 		}
 	}
 }
