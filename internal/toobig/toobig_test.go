@@ -10,6 +10,8 @@ import (
 
 	"github.com/google/gopacket"
 	"github.com/google/gopacket/layers"
+	"github.com/govxlan/govxlan/internal/checksum"
+	"github.com/govxlan/govxlan/vxlan"
 )
 
 var (
@@ -313,19 +315,24 @@ func FuzzBuild(f *testing.F) {
 		if !bytes.Equal(answer[:6], frame[6:12]) || !bytes.Equal(answer[6:12], frame[:6]) {
 			t.Error("Ethernet addresses are not turned round")
 		}
-		p := gopacket.NewPacket(answer, layers.LayerTypeEthernet, gopacket.Default)
+		var in vxlan.Inner
+		if err := in.Parse(answer); err != nil || in.L3 == 0 || in.End != n {
+			t.Fatalf("%v: no packet to the end: %x", err, answer)
+		}
+		ip, icmp := answer[in.L3:in.L4], answer[in.L4:]
 		var mtu int
-		var quote []byte
-		if ip, ok := p.Layer(layers.LayerTypeIPv4).(*layers.IPv4); ok {
-			icmp := p.Layer(layers.LayerTypeICMPv4).(*layers.ICMPv4)
-			mtu, quote = int(icmp.Seq), icmp.Payload
-			if int(ip.Length) > 576 {
-				t.Errorf("%d bytes long", ip.Length)
+		if ip[0]>>4 == 4 {
+			mtu = int(binary.BigEndian.Uint16(icmp[6:]))
+			if len(ip)+len(icmp) > 576 || checksum.Checksum(ip, 0) != 0 || checksum.Checksum(icmp, 0) != 0 {
+				t.Errorf("length or checksum of %x", answer)
 			}
 		} else {
-			icmp := p.Layer(layers.LayerTypeICMPv6).(*layers.ICMPv6)
-			mtu, quote = int(binary.BigEndian.Uint32(icmp.Payload)), icmp.Payload[4:]
+			mtu = int(binary.BigEndian.Uint32(icmp[4:]))
+			if len(ip)+len(icmp) > 1280 || checksum.Checksum(icmp, checksum.Pseudo(ip[8:24], ip[24:40], 58, len(icmp))) != 0 {
+				t.Errorf("length or checksum of %x", answer)
+			}
 		}
+		quote := icmp[8:]
 		if !bytes.Contains(frame, quote) || len(quote) < 20 {
 			t.Error("no quote of the frame")
 		}
