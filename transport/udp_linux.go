@@ -39,6 +39,9 @@ type udpConn struct {
 
 	zones zones
 
+	dontFragment bool                          // UDPConfig.DontFragment
+	hear         atomic.Pointer[func(*TooBig)] // HearTooBig
+
 	closeOnce sync.Once
 }
 
@@ -49,7 +52,8 @@ type socket struct {
 	port uint16
 	v6   bool
 
-	zones *zones // of the Conn
+	zones *zones      // of the Conn
+	hears atomic.Bool // its error queue is on
 }
 
 var _ Conn = (*udpConn)(nil)
@@ -76,7 +80,7 @@ func ListenUDP(cfg UDPConfig) (Conn, error) {
 	if len(cfg.Local) == 0 {
 		return nil, errors.New("no local address given")
 	}
-	c := &udpConn{zones: zones{netns: cfg.Netns}, busy: cfg.BusyPoll}
+	c := &udpConn{zones: zones{netns: cfg.Netns}, busy: cfg.BusyPoll, dontFragment: cfg.DontFragment}
 	err := namespace.Do(cfg.Netns, func() error {
 		seen := [2]bool{}
 		for _, local := range cfg.Local {
@@ -331,6 +335,8 @@ func (c *udpConn) Limits() Limits {
 	return Limits{
 		Segments: int(c.segments.Load()),
 		Flows:    max(len(c.senders[0]), len(c.senders[1])),
+
+		DontFragment: c.dontFragment,
 	}
 }
 
