@@ -22,6 +22,11 @@ type Config struct {
 	// Clock returns the time passed since any fixed moment, and never goes
 	// back. nil: the system's monotonic clock.
 	Clock func() time.Duration
+	// DisablePathMTU ignores what routers say of datagrams too long for the
+	// path to a VTEP, and probes for nothing. Otherwise, where the Conn is a
+	// transport.PathConn, what is said of a datagram that was really sent holds
+	// for 10 minutes, and longer frames are answered with ICMP.
+	DisablePathMTU bool
 }
 
 // VNIConfig describes one VNI of an Endpoint: an Ethernet of its own.
@@ -43,6 +48,9 @@ type VNIConfig struct {
 	Ageing time.Duration
 	// MaxEntries bounds the learned entries. 0 = 65536, negative = no limit.
 	MaxEntries int
+	// ClampMSS lowers the MSS in the SYNs of passing TCP connections, both
+	// ways, to what fits the device's MTU and the path to the peer.
+	ClampMSS bool
 	// Static entries to begin with.
 	Static []StaticEntry
 }

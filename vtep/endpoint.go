@@ -39,6 +39,9 @@ type Endpoint struct {
 	started  time.Duration
 	vnis     vniTable
 	counters endpointCounters
+	paths    paths
+	// findPaths: the paths' MTUs are to be found out.
+	findPaths bool
 
 	mu       sync.Mutex
 	overlays map[vxlan.VNI]*overlay
@@ -74,6 +77,10 @@ func New(cfg Config) (*Endpoint, error) {
 	}
 	e.started = e.now()
 	e.toldSegments = e.conn.Limits().Segments
+	if c, ok := e.conn.(transport.PathConn); ok && !cfg.DisablePathMTU {
+		e.findPaths = true
+		c.HearTooBig(e.hear)
+	}
 	return e, nil
 }
 
@@ -173,9 +180,13 @@ func (e *Endpoint) AddVNI(cfg VNIConfig) error {
 		learn:        !cfg.DisableLearning,
 		allowUnknown: cfg.AllowUnknownVTEPs,
 		toldFeatures: cfg.Device.Features(),
+		clampMSS:     cfg.ClampMSS,
 	}
 	copy(o.mac[:], cfg.Device.MAC())
 	o.senders.Store(&map[netip.Addr]*peer{})
+	if e.findPaths {
+		o.paths = &e.paths
+	}
 	for _, a := range cfg.Peers {
 		if err := o.addPeer(a); err != nil {
 			return fmt.Errorf("vtep: VNI %v: %w", cfg.VNI, err)
@@ -221,6 +232,12 @@ func (e *Endpoint) DelVNI(v vxlan.VNI) error {
 		return fmt.Errorf("vtep: delete VNI %v: %w", v, ErrNoVNI)
 	}
 	return o.end()
+}
+
+// SetMTU sets the MTU of a VNI's device. What somebody else sets on the device
+// is followed without it.
+func (e *Endpoint) SetMTU(v vxlan.VNI, mtu int) error {
+	return e.change(v, "set MTU", func(o *overlay) error { return o.device.SetMTU(mtu) })
 }
 
 // remove takes an overlay out of service. e.mu is held.
@@ -338,6 +355,7 @@ func (e *Endpoint) sweep(ctx context.Context) {
 			}
 		}
 		e.mu.Unlock()
+		e.paths.age(e.now())
 		timer.Reset(max(next, shortestSweep))
 	}
 }

@@ -196,6 +196,9 @@ func (r *receiver) packet(b []byte, segment int, tos uint8, now time.Duration) {
 	if outer := vxlan.ECN(tos & 3); outer != vxlan.NotECT && !out.mark(frame, outer) {
 		return
 	}
+	if out.o.clampMSS {
+		r.clamp(frame)
+	}
 	if out.coalesce.Add(frame, segment) == tap.Oversize {
 		out.tally.oversize++
 		return
@@ -227,6 +230,7 @@ func (r *receiver) turn(v vxlan.VNI, now time.Duration) bool {
 	}
 	if !out.dirty {
 		out.dirty = true
+		out.coalesce.MTU = o.device.MTU() // may change at any time
 		r.dirty = append(r.dirty, out)
 	}
 	r.out = out
