@@ -35,6 +35,8 @@ type upFlags struct {
 	addrs        []string
 	mac          string
 	mtu          int
+	pmtu         string
+	mssClamp     bool
 	bridge       string
 	netns        string
 	learning     bool
@@ -97,7 +99,9 @@ one line when frames can flow, and remove everything on SIGINT or SIGTERM.`,
 	fs.StringVar(&f.name, "name", "", "name of the TAP device (default: vx<VNI>)")
 	fs.StringSliceVar(&f.addrs, "addr", nil, "address on the TAP, ADDR/BITS; repeatable")
 	fs.StringVar(&f.mac, "mac", "", "MAC address of the TAP (default: derived from VNI and local address)")
-	fs.IntVar(&f.mtu, "mtu", 0, "overlay MTU (default: underlay MTU less 50, or 70 over IPv6)")
+	fs.IntVar(&f.mtu, "mtu", 0, "overlay MTU (default: underlay MTU less 50, or 70 over IPv6, and following it)")
+	fs.StringVar(&f.pmtu, "pmtu", "auto", "auto: find out the MTU of the path to each peer; off: do not")
+	fs.BoolVar(&f.mssClamp, "mss-clamp", false, "lower the MSS of passing TCP connections to what fits")
 	fs.StringVar(&f.bridge, "bridge", "", "make the TAP a port of this bridge")
 	fs.StringVar(&f.netns, "netns", "", "network namespace of the TAP, a name or a path; the socket stays in this one")
 	fs.BoolVar(&f.learning, "learning", true, "learn which MAC is behind which VTEP from what arrives")
@@ -127,6 +131,8 @@ type upPlan struct {
 	learning     bool
 	ageing       time.Duration
 	maxEntries   int
+	noPathMTU    bool
+	clampMSS     bool
 	allowUnknown bool
 	offload      bool
 	queues       int
@@ -148,6 +154,7 @@ func (f *upFlags) plan() (*upPlan, error) {
 		control:      f.control,
 		pprof:        f.pprof,
 		busyPoll:     f.busyPoll,
+		clampMSS:     f.mssClamp,
 	}
 	if !p.vni.Valid() {
 		return nil, usagef("--vni %d: a VNI has 24 bits, so 0 to %d", f.vni, vxlan.MaxVNI)
@@ -188,6 +195,13 @@ func (f *upFlags) plan() (*upPlan, error) {
 	}
 	if f.mtu != 0 && (f.mtu < 68 || f.mtu > 65521) {
 		return nil, usagef("--mtu %d: an Ethernet device takes 68 to 65521", f.mtu)
+	}
+	switch f.pmtu {
+	case "auto":
+	case "off":
+		p.noPathMTU = true
+	default:
+		return nil, usagef("--pmtu %q: give auto or off", f.pmtu)
 	}
 	for _, s := range f.addrs {
 		a, err := netip.ParsePrefix(s)
@@ -294,7 +308,7 @@ func (p *upPlan) run(ctx context.Context, stdout, stderr io.Writer) (err error) 
 	if device.MTU == 0 {
 		device.MTU = under.overlayMTU
 	} else if under.overlayMTU != 0 && device.MTU > under.overlayMTU {
-		log.Warn("frames of full size will not fit the underlay and be dropped: lower --mtu, or raise the underlay's",
+		log.Warn("frames of full size will not fit the underlay and be dropped, though their senders are told: lower --mtu, or raise the underlay's",
 			zap.Int("mtu", device.MTU), zap.Int("fits", under.overlayMTU), zap.String("underlay", under.device))
 	}
 	if device.Bridge == "" {
@@ -308,12 +322,12 @@ func (p *upPlan) run(ctx context.Context, stdout, stderr io.Writer) (err error) 
 		}
 		return err
 	}
-	endpoint, err := vtep.New(vtep.Config{Conn: conn, Logger: log})
+	endpoint, err := vtep.New(vtep.Config{Conn: conn, Logger: log, DisablePathMTU: p.noPathMTU})
 	if err == nil {
 		err = endpoint.AddVNI(vtep.VNIConfig{
 			VNI: p.vni, Device: dev, Peers: peers,
 			AllowUnknownVTEPs: p.allowUnknown, DisableLearning: !p.learning,
-			Ageing: p.ageing, MaxEntries: p.maxEntries,
+			Ageing: p.ageing, MaxEntries: p.maxEntries, ClampMSS: p.clampMSS,
 		})
 	}
 	if err != nil {
@@ -333,12 +347,32 @@ func (p *upPlan) run(ctx context.Context, stdout, stderr io.Writer) (err error) 
 	tasks, ctx := errgroup.WithContext(ctx)
 	tasks.Go(func() error { return server.Serve(ctx) })
 	tasks.Go(func() error { return endpoint.Run(ctx) })
+	follow := p.follower(endpoint, dev, under, log)
+	tasks.Go(func() error { return follow.run(ctx) })
 	if profiles != nil {
 		tasks.Go(func() error { return servePprof(ctx, profiles) })
 	}
 	err = tasks.Wait()
 	log.Info("endpoint is down")
 	return err
+}
+
+// follower follows the underlay that the endpoint began with.
+func (p *upPlan) follower(endpoint *vtep.Endpoint, dev tap.Device, under *underlay, log *zap.Logger) *follower {
+	now := *p
+	now.local = under.local
+	return &follower{
+		endpoint: endpoint, device: dev, vni: p.vni, log: log,
+		fixed: p.device.MTU != 0, bridge: p.device.Bridge != "",
+		fits: under.overlayMTU, set: dev.MTU(),
+		find: func(peers []netip.AddrPort) int {
+			u, err := findUnderlay(&now, peers)
+			if err != nil {
+				return 0 // a route that is away at the moment
+			}
+			return u.overlayMTU
+		},
+	}
 }
 
 // listenControl opens the control socket, at its usual place by default.

@@ -1,0 +1,131 @@
+package vtep
+
+import (
+	"bytes"
+	"net/netip"
+	"testing"
+
+	"github.com/google/gopacket"
+	"github.com/google/gopacket/layers"
+	"github.com/govxlan/govxlan/tap"
+	"github.com/govxlan/govxlan/transport"
+	"github.com/govxlan/govxlan/vxlan"
+)
+
+// synFrame is a SYN with an MSS, from src to dst.
+func synFrame(t tester, dst, src vxlan.MAC, mss uint16) []byte {
+	t.Helper()
+	ip := &layers.IPv4{Version: 4, TTL: 64, Protocol: layers.IPProtocolTCP, SrcIP: []byte{10, 0, 1, 1}, DstIP: []byte{10, 0, 1, 2}}
+	tcp := &layers.TCP{SrcPort: 1, DstPort: 2, SYN: true, Options: []layers.TCPOption{
+		{OptionType: layers.TCPOptionKindMSS, OptionLength: 4, OptionData: []byte{byte(mss >> 8), byte(mss)}}}}
+	if err := tcp.SetNetworkLayerForChecksum(ip); err != nil {
+		t.Fatal(err)
+	}
+	b := gopacket.NewSerializeBuffer()
+	if err := gopacket.SerializeLayers(b, gopacket.SerializeOptions{FixLengths: true, ComputeChecksums: true},
+		&layers.Ethernet{SrcMAC: src[:], DstMAC: dst[:], EthernetType: layers.EthernetTypeIPv4}, ip, tcp); err != nil {
+		t.Fatal(err)
+	}
+	return bytes.Clone(b.Bytes()[:14+20+24])
+}
+
+// A SYN is clamped both ways: by the device's MTU, and by the path's as soon as
+// that is known.
+func TestClampMSS(t *testing.T) {
+	for _, clamp := range []bool{false, true} {
+		p := newPathRig(t, func(c *VNIConfig) { c.ClampMSS = clamp })
+		check := func(when string, want uint16) {
+			t.Helper()
+			if !clamp {
+				want = 1460
+			}
+			out := decaps(t, 10, p.send(synFrame(t, alice, host, 1460)))
+			in := p.arrived(vtepA.Addr(), synFrame(t, host, alice, 1460))
+			if len(out) != 1 || !bytes.Equal(out[0], synFrame(t, alice, host, want)) {
+				t.Errorf("clamp %v, %s, out: %x", clamp, when, out)
+			}
+			if len(in) != 1 || !bytes.Equal(in[0], synFrame(t, host, alice, want)) {
+				t.Errorf("clamp %v, %s, in: %x", clamp, when, in)
+			}
+		}
+		check("by the device", 1410)
+		p.complain(&p.send(packet{dst: alice, src: host, tcp: true, payload: 1400}.frame(t))[0], 1400)
+		check("by the path", 1310)
+		if err := p.rig.e.SetMTU(10, 1000); err != nil {
+			t.Fatal(err)
+		}
+		check("by a smaller device", 960)
+		// With a checksum that is still to be completed.
+		f := synFrame(t, alice, host, 1460)
+		f[14+20+16], f[14+20+17] = 0, 0
+		whole := tap.Frame{Header: tap.Header{Flags: tap.NeedsChecksum, ChecksumStart: 34, ChecksumOffset: 16}, Bytes: f}
+		// The sum of the pseudo header.
+		sum := 10<<8 + 0 + 1<<8 + 1 + 10<<8 + 0 + 1<<8 + 2 + 6 + 24
+		f[14+20+16], f[14+20+17] = byte(sum>>8), byte(sum)
+		want := uint16(1460)
+		if clamp {
+			want = 960
+		}
+		if out := decaps(t, 10, p.carry(whole)); len(out) != 1 || !bytes.Equal(out[0], synFrame(t, alice, host, want)) {
+			t.Errorf("clamp %v, partial checksum: %x", clamp, out)
+		}
+		c := p.counters()
+		if clamp && (c.TxMSSClamped != 4 || c.RxMSSClamped != 3) || !clamp && c.TxMSSClamped+c.RxMSSClamped != 0 {
+			t.Errorf("clamp %v: counters %+v", clamp, c)
+		}
+	}
+}
+
+// The device's MTU may change at any time, whoever changes it: what may come in
+// follows with the next batch.
+func TestMTUFollowed(t *testing.T) {
+	p := newRig(t).add(10, peers(vtepA))
+	frame := raw(host, alice, 14+1400)
+	for _, tc := range []struct {
+		mtu, arrive int
+		oversize    uint64
+	}{{1450, 1, 0}, {1399, 0, 1}, {1400, 1, 1}} {
+		p.card.mtu = tc.mtu
+		if got := p.arrived(vtepA.Addr(), frame); len(got) != tc.arrive || p.counters().RxDropOversize != tc.oversize {
+			t.Errorf("MTU %d: %d arrived, %d oversize", tc.mtu, len(got), p.counters().RxDropOversize)
+		}
+		if s := p.rig.e.Status(); s.VNIs[0].MTU != tc.mtu {
+			t.Errorf("status says MTU %d, want %d", s.VNIs[0].MTU, tc.mtu)
+		}
+	}
+	if err := p.rig.e.SetMTU(11, 1400); err == nil {
+		t.Error("the MTU of a VNI that is not there was set")
+	}
+}
+
+// One peer on the flood list is a path like that of a known station; of several
+// each gets what it may.
+func TestTooBigFlooded(t *testing.T) {
+	for _, count := range []int{1, 2} {
+		p := newPathRig(t, func(c *VNIConfig) { c.Peers = []netip.AddrPort{vtepA, vtepB}[:count] })
+		big := packet{dst: vxlan.MAC{2, 9, 9, 9, 9, 9}, src: host, tcp: true, payload: 1400}.frame(t)
+		trains := p.send(big)
+		if len(trains) != count {
+			t.Fatalf("%d trains to %d peers", len(trains), count)
+		}
+		p.complain(&trains[0], 1400)
+		p.card.vectorsTaken()
+		sent, answers := len(p.send(big)), len(p.card.frames())
+		if count == 1 && (sent != 0 || answers != 1) || count == 2 && (sent != 2 || answers != 0) {
+			t.Errorf("%d peers: %d sent, %d answers", count, sent, answers)
+		}
+	}
+}
+
+// An endpoint whose Conn hears nothing is as before.
+func TestNoPathConn(t *testing.T) {
+	p := toAlice(t)
+	p.rig.wire.fail = func(*transport.Train) error { return transport.ErrTooLong }
+	p.send(packet{dst: alice, src: host, tcp: true, payload: 1400}.frame(t))
+	if n := len(p.card.frames()); n != 0 {
+		t.Errorf("%d answers without knowing what fits", n)
+	}
+	if c := p.counters(); c.TxDropTooBig != 1 {
+		t.Errorf("counters %+v", c)
+	}
+}
