@@ -27,6 +27,10 @@ type Config struct {
 	// transport.PathConn, what is said of a datagram that was really sent holds
 	// for 10 minutes, and longer frames are answered with ICMP.
 	DisablePathMTU bool
+	// PathMTU is the largest outer IP packet, in bytes, that is known to fit
+	// the path to every VTEP: for paths whose routers say nothing. 0 = not
+	// known. It is used with DisablePathMTU too.
+	PathMTU int
 }
 
 // VNIConfig describes one VNI of an Endpoint: an Ethernet of its own.

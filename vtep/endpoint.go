@@ -40,7 +40,7 @@ type Endpoint struct {
 	vnis     vniTable
 	counters endpointCounters
 	paths    paths
-	// findPaths: the paths' MTUs are to be found out.
+	// findPaths: the paths' MTUs are known, or to be found out.
 	findPaths bool
 
 	mu       sync.Mutex
@@ -77,6 +77,8 @@ func New(cfg Config) (*Endpoint, error) {
 	}
 	e.started = e.now()
 	e.toldSegments = e.conn.Limits().Segments
+	e.paths.given = cfg.PathMTU
+	e.findPaths = cfg.PathMTU != 0
 	if c, ok := e.conn.(transport.PathConn); ok && !cfg.DisablePathMTU {
 		e.findPaths = true
 		c.HearTooBig(e.hear)

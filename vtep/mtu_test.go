@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"net/netip"
 	"testing"
+	"time"
 
 	"github.com/google/gopacket"
 	"github.com/google/gopacket/layers"
@@ -127,5 +128,40 @@ func TestNoPathConn(t *testing.T) {
 	}
 	if c := p.counters(); c.TxDropTooBig != 1 {
 		t.Errorf("counters %+v", c)
+	}
+}
+
+// A path MTU that was given holds from the first frame on, for good, and routers
+// can only lower it.
+func TestPathMTUGiven(t *testing.T) {
+	r := &rig{t: t, wire: newWire(), now: time.Hour}
+	e, err := New(Config{Conn: r.wire, PathMTU: 1400, Clock: func() time.Duration { return r.now }})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer e.Close()
+	r.e = e
+	p := r.add(10, func(c *VNIConfig) { c.Static = []StaticEntry{{alice, vtepA}} })
+	big := packet{dst: alice, src: host, tcp: true, payload: 1400}.frame(t)
+	fits := packet{dst: alice, src: host, tcp: true, payload: 1310}.frame(t)
+	for _, wait := range []time.Duration{0, 2 * pathLife, 0} {
+		r.now += wait
+		e.paths.age(r.now)
+		if got := decaps(t, 10, p.send(big, fits)); len(got) != 1 || !bytes.Equal(got[0], fits) {
+			t.Errorf("%d frames sent, want the one that fits", len(got))
+		}
+		if n := len(p.card.frames()); n != 1 || p.pmtu(vtepA) != 1400 {
+			t.Errorf("%d answers, path MTU %d", n, p.pmtu(vtepA))
+		}
+		e.ForgetPathMTU()
+	}
+	p.complain(&p.send(fits)[0], 1300)
+	if got := p.pmtu(vtepA); got != 1300 {
+		t.Errorf("path MTU %d, want 1300", got)
+	}
+	r.now += pathLife
+	e.paths.age(r.now)
+	if got := p.pmtu(vtepA); got != 1400 {
+		t.Errorf("path MTU %d, want 1400 again", got)
 	}
 }

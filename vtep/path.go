@@ -33,9 +33,10 @@ const (
 
 // path is what is known of the way to one VTEP, for all VNIs together.
 type path struct {
-	v6 bool
-	// mtu is the largest outer IP packet that fits, as routers told; 0 = none
-	// did.
+	v6    bool
+	given int32 // Config.PathMTU: what mtu is when no router told of less
+	// mtu is the largest outer IP packet that fits, as routers told or as it
+	// was given; 0 = not known.
 	mtu   atomic.Int32
 	until atomic.Int64 // Clock when mtu is forgotten
 	// local is what this host's underlay device carried when it last refused a
@@ -115,7 +116,7 @@ func (p *path) probe(size int, now time.Duration) bool {
 
 // forget has the path tried anew.
 func (p *path) forget() {
-	p.mtu.Store(0)
+	p.mtu.Store(p.given)
 	p.probeNext.Store(0)
 }
 
@@ -123,6 +124,7 @@ func (p *path) forget() {
 type paths struct {
 	mu    sync.Mutex
 	known map[netip.Addr]*path
+	given int    // Config.PathMTU
 	quote []byte // room for a quoted frame
 }
 
@@ -132,7 +134,8 @@ func (ps *paths) to(a netip.Addr) *path {
 	defer ps.mu.Unlock()
 	p := ps.known[a]
 	if p == nil {
-		p = &path{v6: a.Is6()}
+		p = &path{v6: a.Is6(), given: int32(ps.given)}
+		p.forget()
 		if ps.known == nil {
 			ps.known = make(map[netip.Addr]*path)
 		}
@@ -146,7 +149,7 @@ func (ps *paths) age(now time.Duration) {
 	ps.mu.Lock()
 	defer ps.mu.Unlock()
 	for _, p := range ps.known {
-		if p.mtu.Load() != 0 && int64(now) >= p.until.Load() {
+		if p.mtu.Load() != p.given && int64(now) >= p.until.Load() {
 			p.forget()
 		}
 	}

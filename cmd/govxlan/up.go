@@ -9,6 +9,7 @@ import (
 	"net/netip"
 	"os"
 	"os/signal"
+	"strconv"
 	"strings"
 	"syscall"
 	"time"
@@ -100,7 +101,7 @@ one line when frames can flow, and remove everything on SIGINT or SIGTERM.`,
 	fs.StringSliceVar(&f.addrs, "addr", nil, "address on the TAP, ADDR/BITS; repeatable")
 	fs.StringVar(&f.mac, "mac", "", "MAC address of the TAP (default: derived from VNI and local address)")
 	fs.IntVar(&f.mtu, "mtu", 0, "overlay MTU (default: underlay MTU less 50, or 70 over IPv6, and following it)")
-	fs.StringVar(&f.pmtu, "pmtu", "auto", "auto: find out the MTU of the path to each peer; off: do not")
+	fs.StringVar(&f.pmtu, "pmtu", "auto", "auto: find out the MTU of the path to each peer; off: do not; N: it is N bytes, of outer IP packets, whatever routers say or hide")
 	fs.BoolVar(&f.mssClamp, "mss-clamp", false, "lower the MSS of passing TCP connections to what fits")
 	fs.StringVar(&f.bridge, "bridge", "", "make the TAP a port of this bridge")
 	fs.StringVar(&f.netns, "netns", "", "network namespace of the TAP, a name or a path; the socket stays in this one")
@@ -132,6 +133,7 @@ type upPlan struct {
 	ageing       time.Duration
 	maxEntries   int
 	noPathMTU    bool
+	pathMTU      int // 0 = not known
 	clampMSS     bool
 	allowUnknown bool
 	offload      bool
@@ -201,7 +203,11 @@ func (f *upFlags) plan() (*upPlan, error) {
 	case "off":
 		p.noPathMTU = true
 	default:
-		return nil, usagef("--pmtu %q: give auto or off", f.pmtu)
+		n, err := strconv.Atoi(f.pmtu)
+		if err != nil || n < leastPathMTU || n > 65535 {
+			return nil, usagef("--pmtu %q: give auto, off, or the MTU of the path, %d to 65535", f.pmtu, leastPathMTU)
+		}
+		p.pathMTU = n
 	}
 	for _, s := range f.addrs {
 		a, err := netip.ParsePrefix(s)
@@ -251,6 +257,9 @@ func (f *upFlags) plan() (*upPlan, error) {
 	}
 	return p, nil
 }
+
+// leastPathMTU is what every IPv4 host takes (RFC 791 section 3.2).
+const leastPathMTU = 576
 
 // checkDeviceName refuses what the kernel would, with a sentence of our own.
 func checkDeviceName(name string) error {
@@ -322,7 +331,7 @@ func (p *upPlan) run(ctx context.Context, stdout, stderr io.Writer) (err error) 
 		}
 		return err
 	}
-	endpoint, err := vtep.New(vtep.Config{Conn: conn, Logger: log, DisablePathMTU: p.noPathMTU})
+	endpoint, err := vtep.New(vtep.Config{Conn: conn, Logger: log, DisablePathMTU: p.noPathMTU, PathMTU: p.pathMTU})
 	if err == nil {
 		err = endpoint.AddVNI(vtep.VNIConfig{
 			VNI: p.vni, Device: dev, Peers: peers,
