@@ -128,8 +128,10 @@ func (w *workshop) sort(t *transmitter, frames []tap.Frame) {
 	o := t.o
 	w.lanes = w.lanes[:0]
 	w.frames = w.frames[:0]
-	w.now = t.e.now()
-	w.second = second(w.now)
+	if t.e.findPaths {
+		w.now = t.e.now()
+		w.second = second(w.now)
+	}
 	limits := t.e.conn.Limits()
 	flows := uint64(max(limits.Flows, 1))
 	// Where the kernel takes no trains, the transport takes them apart again:
