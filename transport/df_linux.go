@@ -32,5 +32,5 @@ func (s *udpSender) discover(sock *socket, how int) {
 		}
 	}
 	s.how = how
-	_ = sock.raw.Control(s.setDiscover)
+	_ = sock.fd.Do(s.setDiscover)
 }

@@ -40,7 +40,7 @@ func (c *udpConn) HearTooBig(hear func(*TooBig)) {
 // hearErrors switches the error queue of a socket on.
 func (s *socket) hearErrors() error {
 	var failed error
-	err := s.raw.Control(func(fd uintptr) {
+	err := s.fd.Do(func(fd uintptr) {
 		level, name := unix.IPPROTO_IP, unix.IP_RECVERR
 		if s.v6 {
 			level, name = unix.IPPROTO_IPV6, unix.IPV6_RECVERR

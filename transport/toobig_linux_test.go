@@ -179,7 +179,7 @@ func TestOtherErrorsAreForgotten(t *testing.T) {
 // queuedErrors is how many errors wait at a socket; it takes them away.
 func queuedErrors(t *testing.T, s *socket) (n int) {
 	t.Helper()
-	if err := s.raw.Control(func(fd uintptr) {
+	if err := s.fd.Do(func(fd uintptr) {
 		for {
 			if _, _, _, _, err := unix.Recvmsg(int(fd), make([]byte, 10), make([]byte, 300), unix.MSG_ERRQUEUE|unix.MSG_DONTWAIT); err != nil {
 				return

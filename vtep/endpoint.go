@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
+	"runtime"
 	"sync"
 	"time"
 
@@ -36,6 +37,9 @@ type Endpoint struct {
 	conn     transport.Conn
 	log      *zap.Logger
 	now      func() time.Duration
+	busyPoll time.Duration
+	wanted   int // workers, 0: by GOMAXPROCS
+	noRing   bool
 	started  time.Duration
 	vnis     vniTable
 	counters endpointCounters
@@ -47,6 +51,7 @@ type Endpoint struct {
 	overlays map[vxlan.VNI]*overlay
 	running  bool
 	closed   bool
+	workers  []*worker // while it runs, where the Conn can be polled
 	// toldSegments is the Limits.Segments that was last logged.
 	toldSegments int
 	// failures takes what ended a transmitter or receiver early.
@@ -64,6 +69,9 @@ func New(cfg Config) (*Endpoint, error) {
 		conn:     cfg.Conn,
 		log:      cfg.Logger,
 		now:      cfg.Clock,
+		busyPoll: cfg.BusyPoll,
+		wanted:   cfg.Workers,
+		noRing:   cfg.NoRing,
 		overlays: make(map[vxlan.VNI]*overlay),
 		failures: make(chan error, 1),
 		hurry:    make(chan struct{}, 1),
@@ -97,22 +105,23 @@ func (e *Endpoint) Run(ctx context.Context) error {
 		return fmt.Errorf("vtep: run: %w, or runs already", ErrClosed)
 	}
 	e.running = true
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	var tasks sync.WaitGroup
+	receivers := e.receivers()
+	if err := e.startWorkers(receivers); err != nil {
+		e.mu.Unlock()
+		return errors.Join(fmt.Errorf("vtep: run: %w", err), e.Close())
+	}
+	for _, r := range receivers {
+		if r.worker == nil {
+			tasks.Go(func() { r.ended(r.run()) })
+		}
+	}
 	for _, o := range e.overlays {
 		e.transmit(o)
 	}
 	e.mu.Unlock()
-
-	ctx, cancel := context.WithCancel(ctx)
-	defer cancel()
-	var tasks sync.WaitGroup
-	for _, conn := range e.conn.Receivers() {
-		r := &receiver{e: e, conn: conn, outlets: make(map[*overlay]*outlet)}
-		tasks.Go(func() {
-			if err := r.run(); !errors.Is(err, net.ErrClosed) {
-				e.fail(fmt.Errorf("vtep: receive from the underlay: %w", err))
-			}
-		})
-	}
 	tasks.Go(func() { e.sweep(ctx) })
 
 	var err error
@@ -124,6 +133,43 @@ func (e *Endpoint) Run(ctx context.Context) error {
 	err = errors.Join(err, e.Close())
 	tasks.Wait()
 	return err
+}
+
+// receivers makes one for each socket of the Conn.
+func (e *Endpoint) receivers() []*receiver {
+	var receivers []*receiver
+	for i, conn := range e.conn.Receivers() {
+		receivers = append(receivers, &receiver{e: e, conn: conn, number: i, outlets: make(map[*overlay]*outlet)})
+	}
+	return receivers
+}
+
+// workerCount is how many workers serve so many receivers.
+func (e *Endpoint) workerCount(receivers int) int {
+	n := e.wanted
+	if n <= 0 {
+		n = runtime.GOMAXPROCS(0)
+	}
+	return max(min(n, receivers), 1)
+}
+
+// startWorkers starts workers and gives them the receivers, if these can be
+// polled. e.mu is held.
+func (e *Endpoint) startWorkers(receivers []*receiver) error {
+	for _, r := range receivers {
+		if _, ok := r.conn.(transport.Pollable); !ok {
+			return nil
+		}
+	}
+	var err error
+	if e.workers, err = startWorkers(e.workerCount(len(receivers)), e.busyPoll, e.noRing); err != nil {
+		return err
+	}
+	for i, r := range receivers {
+		r.worker = e.workers[i%len(e.workers)]
+		r.worker.add(r)
+	}
+	return nil
 }
 
 // fail ends Run with an error; the first one counts.
@@ -149,8 +195,13 @@ func (e *Endpoint) Close() error {
 	for v := range overlays {
 		e.vnis.store(v, nil)
 	}
+	workers := e.workers
 	e.mu.Unlock()
 
+	// First, so that none of them sees a descriptor that is closed.
+	for _, w := range workers {
+		w.stop()
+	}
 	var errs []error
 	for _, o := range overlays {
 		errs = append(errs, o.device.Close())
@@ -250,6 +301,9 @@ func (e *Endpoint) remove(o *overlay) {
 
 // end closes the device of an overlay that was removed.
 func (o *overlay) end() error {
+	for _, t := range o.served {
+		t.worker.remove(t)
+	}
 	err := o.device.Close()
 	o.transmitters.Wait()
 	return err
@@ -257,8 +311,15 @@ func (o *overlay) end() error {
 
 // transmit starts the transmitters of an overlay. e.mu is held.
 func (e *Endpoint) transmit(o *overlay) {
-	for _, reader := range o.device.Readers() {
+	for i, reader := range o.device.Readers() {
 		t := &transmitter{e: e, o: o, reader: reader, sender: e.conn.NewSender()}
+		if _, ok := reader.(tap.Pollable); ok && len(e.workers) > 0 {
+			t.worker = e.workers[i%len(e.workers)]
+			if t.worker.add(t) {
+				o.served = append(o.served, t)
+				continue
+			}
+		}
 		o.transmitters.Go(func() {
 			if err := t.run(); !errors.Is(err, net.ErrClosed) {
 				go e.lose(o, err)
@@ -309,7 +370,7 @@ func (e *Endpoint) newOutlet(r *receiver, o *overlay) *outlet {
 			}
 		}
 	}
-	out := &outlet{o: o, writer: o.device.NewWriter()}
+	out := &outlet{o: o, writer: o.device.NewWriter(r.number), ring: r.ring}
 	out.coalesce.MTU = o.device.MTU()
 	out.coalesce.Off = o.device.Features()&(tap.TSO4|tap.TSO6|tap.USO) == 0
 	r.outlets[o] = out

@@ -34,7 +34,7 @@ type answerer struct {
 func (t *transmitter) answering() *answerer {
 	if t.answers == nil {
 		t.answers = &answerer{
-			writer: t.o.device.NewWriter(),
+			writer: t.o.device.NewWriter(0),
 			bucket: toobig.Bucket{Burst: answerBurst, Every: answerEvery},
 		}
 	}
