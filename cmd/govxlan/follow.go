@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"net/netip"
 
 	"github.com/govxlan/govxlan/tap"
@@ -31,7 +32,11 @@ const leastFollowed = 1280
 // look asks whether the underlay carries something else than before, and does
 // what follows from that.
 func (f *follower) look() {
-	fits := f.find(f.peers())
+	peers, ok := f.peers()
+	if !ok {
+		return
+	}
+	fits := f.find(peers)
 	if fits <= 0 || fits == f.fits {
 		return
 	}
@@ -59,7 +64,11 @@ func (f *follower) look() {
 	if fits == now {
 		return
 	}
-	if err := f.endpoint.SetMTU(f.vni, fits); err != nil {
+	err := f.endpoint.SetMTU(f.vni, fits)
+	if errors.Is(err, vtep.ErrNoVNI) {
+		return // deleted meanwhile
+	}
+	if err != nil {
 		f.log.Warn("the overlay's MTU cannot follow the underlay's", zap.Error(err))
 		return
 	}
@@ -67,9 +76,8 @@ func (f *follower) look() {
 	f.log.Info("the overlay's MTU follows the underlay's", zap.Int("was", now), zap.Int("mtu", fits))
 }
 
-// peers are those of now.
-func (f *follower) peers() []netip.AddrPort {
-	var peers []netip.AddrPort
+// peers are those of now; ok is false when the VNI is no more.
+func (f *follower) peers() (peers []netip.AddrPort, ok bool) {
 	for _, v := range f.endpoint.Status().VNIs {
 		if v.VNI != f.vni {
 			continue
@@ -77,6 +85,7 @@ func (f *follower) peers() []netip.AddrPort {
 		for _, p := range v.Peers {
 			peers = append(peers, netip.AddrPortFrom(p.VTEP, p.Port))
 		}
+		ok = true
 	}
-	return peers
+	return peers, ok
 }

@@ -75,6 +75,12 @@ func TestFollower(t *testing.T) {
 					t.Errorf("step %d: warned %v, want %v", i, warned, s.warned)
 				}
 			}
+			// The end of the VNI is no news of the underlay.
+			f.find = func(peers []netip.AddrPort) int { t.Errorf("asked for the way to %v", peers); return 0 }
+			if err := endpoint.DelVNI(10); err != nil {
+				t.Fatal(err)
+			}
+			f.look()
 		})
 	}
 }
