@@ -17,6 +17,7 @@ type rxCounters struct {
 	notLearnedFull    atomic.Uint64
 	ecnAlert          atomic.Uint64
 	mssClamped        atomic.Uint64
+	neighbourFull     atomic.Uint64
 	_                 [64]byte
 }
 
@@ -33,6 +34,9 @@ type txCounters struct {
 	tooBigAnswered    atomic.Uint64
 	tooBigUnanswered  atomic.Uint64
 	mssClamped        atomic.Uint64
+	dropARPProxy      atomic.Uint64
+	arpAnswered       atomic.Uint64
+	neighbourFull     atomic.Uint64
 	_                 [64]byte
 }
 
@@ -99,6 +103,15 @@ type Counters struct {
 	// TxMSSClamped and RxMSSClamped: SYNs whose MSS was lowered.
 	TxMSSClamped uint64 `json:"tx_mss_clamped"`
 	RxMSSClamped uint64 `json:"rx_mss_clamped"`
+
+	// TxDropARPProxy: ARP or a neighbour solicitation that ARPProxy did not
+	// answer.
+	TxDropARPProxy uint64 `json:"tx_drop_arp_proxy"`
+	// TxARPAnswered: requests for a neighbour that were answered instead of
+	// sent. (An answer that the device did not take is an RxDropDevice.)
+	TxARPAnswered uint64 `json:"tx_arp_answered"`
+	// NeighboursNotSnoopedFull: the table of neighbours was full.
+	NeighboursNotSnoopedFull uint64 `json:"neighbours_not_snooped_full"`
 }
 
 // EndpointCounters count the packets that belong to no VNI here.
@@ -143,5 +156,9 @@ func read(rx *rxCounters, tx *txCounters) Counters {
 		TxTooBigUnanswered:  tx.tooBigUnanswered.Load(),
 		TxMSSClamped:        tx.mssClamped.Load(),
 		RxMSSClamped:        rx.mssClamped.Load(),
+		TxDropARPProxy:      tx.dropARPProxy.Load(),
+		TxARPAnswered:       tx.arpAnswered.Load(),
+
+		NeighboursNotSnoopedFull: tx.neighbourFull.Load() + rx.neighbourFull.Load(),
 	}
 }

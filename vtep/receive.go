@@ -217,6 +217,9 @@ func (r *receiver) packet(b []byte, segment int, tos uint8, now time.Duration) {
 	if out.o.clampMSS {
 		r.clamp(frame)
 	}
+	if o := out.o; o.neighbours != nil && o.neighbours.heard(frame, now) {
+		o.rx.neighbourFull.Add(1)
+	}
 	if out.coalesce.Add(frame, segment) == tap.Oversize {
 		out.tally.oversize++
 		return

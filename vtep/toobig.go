@@ -32,18 +32,18 @@ type answerer struct {
 
 // answering returns the transmitter's answerer. Most never need one.
 func (t *transmitter) answering() *answerer {
-	if t.answers == nil {
-		t.answers = &answerer{
-			writer: t.o.device.NewWriter(0),
+	if t.long == nil {
+		t.long = &answerer{
+			writer: t.o.device.NewWriter(t.queue),
 			bucket: toobig.Bucket{Burst: answerBurst, Every: answerEvery},
 		}
 	}
-	return t.answers
+	return t.long
 }
 
-// answer tells the sender of a frame that only most bytes of it fit. It returns
+// tellTooBig tells the sender of a frame that only most bytes of it fit. It returns
 // false when such a frame is not to be answered; one that is only too many is.
-func (t *transmitter) answer(frame []byte, most int) bool {
+func (t *transmitter) tellTooBig(frame []byte, most int) bool {
 	if toobig.MTU(frame, most) == 0 {
 		return false
 	}
@@ -72,9 +72,9 @@ func (t *transmitter) refuse(l *lane, f *tap.Frame, size, frames int) bool {
 	most := l.most - vxlan.HeaderLen
 	answered := false
 	if f.Header.GSO == tap.GSONone {
-		answered = t.answer(f.Bytes, most)
+		answered = t.tellTooBig(f.Bytes, most)
 	} else if first := t.firstSegment(f); first != nil {
-		answered = t.answer(first, most)
+		answered = t.tellTooBig(first, most)
 	}
 	if !answered && size <= transport.MaxBytes && l.path != nil && !l.path.v6 && !t.e.conn.Limits().DontFragment {
 		return false
@@ -106,7 +106,7 @@ func (w *workshop) answerRefused(t *transmitter, i int) {
 	d := w.trains[i].Datagram(0)
 	most := p.path.datagram(p.path.local.Load())
 	if len(d) > most {
-		t.answer(d[vxlan.HeaderLen:], most-vxlan.HeaderLen)
+		t.tellTooBig(d[vxlan.HeaderLen:], most-vxlan.HeaderLen)
 	}
 }
 

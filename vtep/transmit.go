@@ -30,10 +30,12 @@ const (
 type transmitter struct {
 	e      *Endpoint
 	o      *overlay
+	queue  int // of the device
 	reader tap.Reader
 	sender transport.Sender
 
-	answers *answerer // nil until a frame is too long for its path
+	answers *answers  // made with the first
+	long    *answerer // made when a frame is too long for its path
 
 	// Where a worker serves it.
 	worker *worker
@@ -158,6 +160,9 @@ func (w *workshop) sort(t *transmitter, frames []tap.Frame) {
 		w.frames = append(w.frames, pending{next: -1})
 		if w.inner.Parse(f.Bytes) != nil {
 			o.tx.dropBadFrame.Add(1)
+			continue
+		}
+		if o.neighbours != nil && t.neighbour(f) {
 			continue
 		}
 		var replicas []fdb.Remote
