@@ -5,11 +5,12 @@ import "golang.org/x/sys/unix"
 // wantsDF says whether the train needs a DF that its socket does not set
 // anyway. IPv6 has no such bit.
 func (s *udpSender) wantsDF(t *Train, sock *socket) bool {
-	return t.DontFragment && !s.c.dontFragment && !sock.v6
+	return t.DontFragment && !s.c.dontFragment && s.c.unfragmented == nil && !sock.v6
 }
 
-// sendDF sends one train with DF set. The socket is switched over for it: such
-// trains are rare, and must leave from the port, and so by the way, that the
+// sendDF sends one train with DF set, where there are no second sockets for it
+// (UDPConfig.DontFragmentByTrain). The socket is switched over for it, which is
+// for trains that are rare; and they leave from the port, and so by the way, that the
 // others of the flow take. (Trains that other goroutines send from the socket
 // at the same moment get DF too, and lose nothing by it but a retransmission
 // where the path is narrow.)

@@ -23,12 +23,14 @@ const (
 
 var _ PathConn = (*udpConn)(nil)
 
-// HearTooBig switches the error queues of the sending sockets on. A socket that
+// HearTooBig switches the error queues of the sending sockets on. Of two on one
+// port the kernel tells the one that was bound last, which is the one with DF,
+// that routers answer to. A socket that
 // receives as well, because the source ports include our own, is left out: its
 // Recv would get the errors.
 func (c *udpConn) HearTooBig(hear func(*TooBig)) {
 	c.hear.Store(&hear)
-	for _, set := range c.senders {
+	for _, set := range [][]*socket{c.senders[0], c.senders[1], c.unfragmented} {
 		for _, s := range set {
 			if s.port != c.locals[0].Port() {
 				s.hears.Store(s.hearErrors() == nil)

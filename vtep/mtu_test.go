@@ -165,3 +165,49 @@ func TestPathMTUGiven(t *testing.T) {
 		t.Errorf("path MTU %d, want 1400 again", got)
 	}
 }
+
+// On a trunk the answer carries the tag of the frame's VLAN, which was taken
+// off; and what inherits DF is dropped where it cannot be answered.
+func TestTooBigOnTrunk(t *testing.T) {
+	for _, byDevice := range []bool{false, true} {
+		p := newPathRig(t, func(c *VNIConfig) { c.Trunk, c.VID = true, 5 })
+		big := packet{dst: alice, src: host, tcp: true, payload: 1400}.frame(t)
+		if byDevice {
+			p.rig.wire.fail = func(tr *transport.Train) error {
+				p.rig.e.hear(&transport.TooBig{To: tr.Addr, MTU: 1400})
+				return transport.ErrTooLong
+			}
+		} else {
+			p.complain(&p.send(big)[0], 1400)
+		}
+		p.card.vectorsTaken()
+		p.send(big)
+		answers := p.card.frames()
+		if len(answers) != 1 || !bytes.Equal(answers[0][12:18], []byte{0x81, 0, 0, 5, 8, 0}) {
+			t.Fatalf("answers %x, want one with VLAN 5", answers)
+		}
+		if mtu, quote := told(t, answers[0]); mtu != 1350 || !bytes.HasPrefix(big[14:], quote) {
+			t.Errorf("MTU %d, quote %x", mtu, quote)
+		}
+	}
+}
+
+func TestTooBigWithOuterDF(t *testing.T) {
+	for _, df := range []DF{DFUnset, DFSet, DFInherit} {
+		p := newPathRig(t, func(c *VNIConfig) { c.Outer.DF = df })
+		p.complain(&p.send(packet{dst: alice, src: host, tcp: true, payload: 1400}.frame(t))[0], 1300)
+		for name, frame := range map[string][]byte{
+			"without DF": noDF(packet{dst: alice, src: host, payload: 1400}.frame(t)),
+			// Less than 1280 would be left of it.
+			"IPv6": packet{dst: alice, src: host, v6: true, payload: 1400}.frame(t),
+		} {
+			want := 1
+			if df == DFSet || df == DFInherit && name == "IPv6" {
+				want = 0
+			}
+			if got := len(p.send(frame)); got != want {
+				t.Errorf("DF mode %d, %s: %d trains sent, want %d", df, name, got, want)
+			}
+		}
+	}
+}

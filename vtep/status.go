@@ -27,8 +27,11 @@ type Status struct {
 
 // VNIStatus is one VNI of a Status.
 type VNIStatus struct {
-	VNI     vxlan.VNI `json:"vni"`
-	Device  string    `json:"device"`
+	VNI    vxlan.VNI `json:"vni"`
+	Device string    `json:"device"`
+	// VLAN is the VLAN id that frames of the VNI carry on the device, if it is
+	// a trunk.
+	VLAN    uint16    `json:"vlan,omitempty"`
 	MAC     vxlan.MAC `json:"mac"`
 	MTU     int       `json:"mtu"`
 	Offload string    `json:"offload"`
@@ -39,6 +42,9 @@ type VNIStatus struct {
 	Neighbours int          `json:"neighbours"`
 	Peers      []PeerStatus `json:"peers"`
 	Counters   Counters     `json:"counters"`
+	// Groups are those of frames that arrived and that GroupPolicy.Accept has,
+	// delivered in the end or not.
+	Groups []GroupStatus `json:"groups,omitempty"`
 }
 
 // PeerStatus is one VTEP that may speak in a VNI.
@@ -88,6 +94,8 @@ func (e *Endpoint) Status() Status {
 			RxDropUnknownVNI: e.counters.dropUnknownVNI.Load(),
 			PathMTULowered:   e.counters.pathMTULowered.Load(),
 			PathMTUIgnored:   e.counters.pathMTUIgnored.Load(),
+
+			TxDropUnknownVLAN: e.counters.dropUnknownVLAN.Load(),
 		},
 		VNIs:    []VNIStatus{},
 		Workers: len(e.workers),
@@ -120,13 +128,14 @@ func (e *Endpoint) sorted() []*overlay {
 
 func (o *overlay) status(now time.Duration) VNIStatus {
 	v := VNIStatus{
-		VNI: o.vni, Device: o.device.Name(), MAC: o.mac, MTU: o.device.MTU(),
+		VNI: o.vni, Device: o.device.Name(), VLAN: o.vid, MAC: o.mac, MTU: o.device.MTU(),
 		Offload:  o.device.Features().String(),
 		Queues:   len(o.device.Readers()),
 		Entries:  o.table.Len(),
 		ARP:      ARPFlood.String(),
 		Peers:    []PeerStatus{},
 		Counters: read(&o.rx, &o.tx),
+		Groups:   o.header.groups.status(),
 	}
 	if n := o.neighbours; n != nil {
 		v.ARP, v.Neighbours = n.mode.String(), n.table.Len()

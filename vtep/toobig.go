@@ -26,7 +26,8 @@ type answerer struct {
 	buf     [toobig.MaxLen]byte
 	segment []byte // first segment of a superframe
 	split   tap.Splitter
-	parts   [1][]byte
+	tag     [vxlan.VLANTagLen]byte
+	parts   [3][]byte
 	vectors [1]tap.Vector
 }
 
@@ -43,20 +44,24 @@ func (t *transmitter) answering() *answerer {
 
 // tellTooBig tells the sender of a frame that only most bytes of it fit. It returns
 // false when such a frame is not to be answered; one that is only too many is.
-func (t *transmitter) tellTooBig(frame []byte, most int) bool {
+// vid is the VLAN of the frame's VNI on the device, and tx that VNI's counters.
+func (t *transmitter) tellTooBig(tx *txCounters, vid uint16, frame []byte, most int) bool {
 	if toobig.MTU(frame, most) == 0 {
 		return false
 	}
 	a := t.answering()
 	if !a.bucket.Take(t.e.now()) {
-		t.o.tx.tooBigUnanswered.Add(1)
+		tx.tooBigUnanswered.Add(1)
 		return true
 	}
-	n := toobig.Build(a.buf[:], frame, most)
-	a.parts[0] = a.buf[:n]
-	a.vectors[0] = tap.Vector{Parts: a.parts[:]}
+	b := a.buf[:toobig.Build(a.buf[:], frame, most)]
+	parts := append(a.parts[:0], b)
+	if vid != 0 {
+		parts = append(a.parts[:0], b[:12], vlanTag(a.tag[:], vid), b[12:])
+	}
+	a.vectors[0] = tap.Vector{Parts: parts}
 	if taken, _ := a.writer.Write(a.vectors[:]); taken == 1 {
-		t.o.tx.tooBigAnswered.Add(1)
+		tx.tooBigAnswered.Add(1)
 	}
 	return true
 }
@@ -67,16 +72,16 @@ func (t *transmitter) tellTooBig(frame []byte, most int) bool {
 // for one that may go all the same, since routers can take its packet apart: the
 // outer packet has no DF, and neither has what is inside, or it is nothing that
 // can be told.
-func (t *transmitter) refuse(l *lane, f *tap.Frame, size, frames int) bool {
+func (t *transmitter) refuse(l *lane, p *pending, f *tap.Frame, size, frames int) bool {
 	tx := &t.o.tx
 	most := l.most - vxlan.HeaderLen
 	answered := false
 	if f.Header.GSO == tap.GSONone {
-		answered = t.tellTooBig(f.Bytes, most)
+		answered = t.tellTooBig(tx, t.o.vid, f.Bytes, most)
 	} else if first := t.firstSegment(f); first != nil {
-		answered = t.tellTooBig(first, most)
+		answered = t.tellTooBig(tx, t.o.vid, first, most)
 	}
-	if !answered && size <= transport.MaxBytes && l.path != nil && !l.path.v6 && !t.e.conn.Limits().DontFragment {
+	if !answered && size <= transport.MaxBytes && l.path != nil && !l.path.v6 && !p.outer.df && !t.e.conn.Limits().DontFragment {
 		return false
 	}
 	tx.dropTooBig.Add(uint64(frames))
@@ -106,7 +111,7 @@ func (w *workshop) answerRefused(t *transmitter, i int) {
 	d := w.trains[i].Datagram(0)
 	most := p.path.datagram(p.path.local.Load())
 	if len(d) > most {
-		t.tellTooBig(d[vxlan.HeaderLen:], most-vxlan.HeaderLen)
+		t.tellTooBig(w.owners[i].tx, w.owners[i].vid, d[vxlan.HeaderLen:], most-vxlan.HeaderLen)
 	}
 }
 

@@ -156,32 +156,37 @@ func (h *host) kernelEnd(t *testing.T, v6 bool, other *host, addr netip.Addr) {
 // with its own.
 func TestBlackHole(t *testing.T) {
 	t.Parallel()
-	const size = 3 << 20
+	const size, passes, hangs, skip = 3 << 20, "passes", "hangs", ""
 	for _, tc := range []struct {
 		name        string
 		v6          bool
 		noFragments bool
 		deaf        bool // no ICMP
-		kernel      bool // passes, not hangs
+		kernel      string
 		flags       []string
 		pmtu        int
 	}{
 		// Without DF the routers take apart what does not fit.
-		{name: "fragments pass", kernel: true, pmtu: 1400},
-		{name: "fragments pass, no ICMP", deaf: true, kernel: true},
+		{name: "fragments pass", kernel: passes, pmtu: 1400},
+		{name: "fragments pass, no ICMP", deaf: true, kernel: passes},
+		{name: "DF inherited", noFragments: true, kernel: skip, pmtu: 1400, flags: []string{"--df", "inherit"}},
+		{name: "DF set", noFragments: true, kernel: skip, pmtu: 1400, flags: []string{"--df", "set"}},
 		// Whoever sends without DF is told nothing, and nothing arrives.
-		{name: "no fragments", noFragments: true, kernel: false, pmtu: 1400},
-		{name: "no fragments, no ICMP, told by hand", noFragments: true, deaf: true, kernel: false,
+		{name: "no fragments", noFragments: true, kernel: hangs, pmtu: 1400},
+		{name: "no fragments, no ICMP, told by hand", noFragments: true, deaf: true, kernel: hangs,
 			flags: []string{"--pmtu", "1400"}, pmtu: 1400},
-		{name: "no fragments, no ICMP, MSS clamped by hand", noFragments: true, deaf: true, kernel: false,
+		{name: "no fragments, no ICMP, MSS clamped by hand", noFragments: true, deaf: true, kernel: hangs,
 			flags: []string{"--mtu", "1350", "--mss-clamp"}},
-		{name: "IPv6", v6: true, noFragments: true, kernel: true, pmtu: 1400},
-		{name: "IPv6, no ICMP", v6: true, noFragments: true, deaf: true, kernel: false,
+		{name: "IPv6", v6: true, noFragments: true, kernel: passes, pmtu: 1400},
+		{name: "IPv6, no ICMP", v6: true, noFragments: true, deaf: true, kernel: hangs,
 			flags: []string{"--pmtu", "1400"}, pmtu: 1400},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			t.Parallel()
 			for _, end := range []string{"kernel", "govxlan"} {
+				if end == "kernel" && tc.kernel == skip {
+					continue
+				}
 				t.Run(end, func(t *testing.T) {
 					t.Parallel()
 					n := newNarrow(t, "hole")
@@ -196,11 +201,11 @@ func TestBlackHole(t *testing.T) {
 					if end == "kernel" {
 						n.a.kernelEnd(t, tc.v6, n.b, inner4A)
 						limit := 3 * patience
-						if !tc.kernel {
+						if tc.kernel == hangs {
 							limit = 3 * time.Second
 						}
 						err := bulk(n.a.Namespace, n.b.Namespace, inner4B, size, limit)
-						if tc.kernel {
+						if tc.kernel == passes {
 							must(t, err)
 						} else if !errors.Is(err, os.ErrDeadlineExceeded) {
 							t.Errorf("%v, want that it hangs", err)
@@ -219,14 +224,15 @@ func TestBlackHole(t *testing.T) {
 					if tc.v6 {
 						mtu = 1430
 					}
-					if tc.flags != nil {
+					byHand := slices.Contains(tc.flags, "--pmtu") || slices.Contains(tc.flags, "--mtu")
+					if byHand {
 						mtu -= 100
 					}
 					// What the kernel noted of the path is no property of the underlay.
 					if got := s.VNIs[0].MTU; got != mtu {
 						t.Errorf("overlay MTU %d, want %d", got, mtu)
 					}
-					learned := tc.pmtu != 0 && tc.flags == nil
+					learned := tc.pmtu != 0 && !byHand
 					if (c.TxTooBigAnswered > 0) != learned || (s.Counters.PathMTULowered > 0) != learned {
 						t.Errorf("%d frames answered, counters %+v", c.TxTooBigAnswered, s.Counters)
 					}
