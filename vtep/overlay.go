@@ -33,6 +33,9 @@ type overlay struct {
 	senders      atomic.Pointer[map[netip.Addr]*peer]
 	allowUnknown bool
 
+	paths    *paths // of the endpoint; nil: not to be found out
+	clampMSS bool
+
 	toldFeatures tap.Features // last logged; under Endpoint.mu
 
 	rx rxCounters
@@ -55,6 +58,8 @@ type peer struct {
 	floods   int
 	statics  int
 	stranger bool
+
+	path *path // nil: not to be found out
 }
 
 // peerCounters are what a peer did so far.
@@ -87,6 +92,9 @@ func (o *overlay) changeSenders(change func(map[netip.Addr]*peer)) {
 func (o *overlay) admit(r fdb.Remote, why func(*peer)) {
 	o.changeSenders(func(m map[netip.Addr]*peer) {
 		p := &peer{remote: r, peerCounters: new(peerCounters)}
+		if o.paths != nil {
+			p.path = o.paths.to(r.Addr.Addr())
+		}
 		if was := m[r.Addr.Addr()]; was != nil {
 			*p = *was
 		}
