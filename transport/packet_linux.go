@@ -29,6 +29,7 @@ type packetConn struct {
 	direct    [2]*socket
 	hold      []*socket
 	hops      *hops
+	words     words
 
 	// segments is Limits.Segments; it sinks to 1 when the kernel refuses to
 	// segment what a packet socket sends.
@@ -398,6 +399,7 @@ func (c *packetConn) Close() error {
 		if c.hops != nil {
 			c.hops.close()
 		}
+		c.words.close()
 		all := append(append(append([]*socket{c.direct[0], c.direct[1]}, c.receivers...), c.senders...), c.hold...)
 		for _, s := range all {
 			if s != nil {

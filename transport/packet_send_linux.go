@@ -41,6 +41,7 @@ type packetSender struct {
 	full       bool     // there was none
 	begun      int      // bytes of the train of the next TrySend that are sent
 	rest       [1]Train // what is left of that
+	word       TooBig   // for tooBig
 	begin, end int      // messages [begin:end] are to be sent
 	errno      unix.Errno
 }
@@ -68,15 +69,33 @@ func (s *packetSender) TrySend(trains []Train) (int, error) {
 }
 
 func (s *packetSender) send(trains []Train) (int, error) {
+	if s.c.words.pending.Load() {
+		s.c.words.tell()
+	}
 	done := 0
 	for done < len(trains) {
 		n, err := s.sendSome(trains[done:])
 		done += n
 		if err != nil {
+			if err == unix.EMSGSIZE {
+				s.tooBig(&trains[done])
+			}
 			return done, err
 		}
 	}
 	return done, nil
+}
+
+// tooBig tells of a train that this host's own device does not carry.
+func (s *packetSender) tooBig(t *Train) {
+	hear := s.c.words.hear.Load()
+	if hear == nil {
+		return
+	}
+	if _, state, err := s.way(t); err == nil {
+		s.word = TooBig{To: t.Addr, MTU: state.mtu}
+		(*hear)(&s.word)
+	}
 }
 
 // sendSome sends the longest run of trains that one system call takes, at
