@@ -33,7 +33,7 @@ func TestNoAllocs(t *testing.T) {
 		{"Lookup miss", func() { _, ok := tab.Lookup(unknown); check(!ok) }},
 		{"Lookup ECMP", func() { r, ok := tab.Lookup(ecmp); check(ok && r == nil) }},
 		{"Select", func() { _, ok := tab.Select(ecmp, uint32(now)); check(ok) }},
-		{"LeadsTo", func() { check(tab.LeadsTo(ecmp, vtep2.Addr.Addr())) }},
+		{"Forbids", func() { check(!tab.Forbids(ecmp, vtep2.Addr.Addr()) && tab.Forbids(static, vtep2.Addr.Addr())) }},
 		{"Learn ECMP", func() { check(tab.Learn(ecmp, vtep2, 0) == Known) }},
 		{"Learn ECMP other", func() { check(tab.Learn(ecmp, vtep6, 0) == Static) }},
 		{"Learn known", func() { check(tab.Learn(hostA, vtep1, 0) == Known) }},

@@ -542,7 +542,7 @@ func TestModel(t *testing.T) {
 					t.Fatalf("Select = %v, want one of %v", one, candidates)
 				}
 				vtep := plain(drawRemote(t)).Addr.Addr()
-				same(t, "LeadsTo", tab.LeadsTo(mac, vtep), want && slices.ContainsFunc(candidates, func(r Remote) bool { return r.Addr.Addr() == vtep }))
+				same(t, "Forbids", tab.Forbids(mac, vtep), want && !e.ages() && !slices.ContainsFunc(candidates, func(r Remote) bool { return r.Addr.Addr() == vtep }))
 				replicas := m.flood
 				if g := m.groups[mac]; len(g.remotes) > 0 {
 					replicas = g.remotes

@@ -126,8 +126,8 @@ func TestSelectWithoutItsGroup(t *testing.T) {
 	if o := tab.Learn(hostA, testRemote(0), 0); o != Static {
 		t.Errorf("Learn = %v", o)
 	}
-	if tab.LeadsTo(hostA, testRemote(0).Addr.Addr()) {
-		t.Error("it leads to a remote")
+	if !tab.Forbids(hostA, testRemote(0).Addr.Addr()) {
+		t.Error("a frame from where it led is accepted")
 	}
 }
 

@@ -13,7 +13,7 @@ import (
 // and the remote in question.
 var (
 	// ErrExists: there is an entry for the MAC already, learned or set.
-	ErrExists = errors.New("an entry exists; replace or delete it")
+	ErrExists = errors.New("an entry exists; replace or delete it, or append to it if it is a list")
 	// ErrNotFound: there is no entry for the MAC, or it does not lead to the
 	// remote.
 	ErrNotFound = errors.New("no such entry")
@@ -207,33 +207,31 @@ func (t *Table) Get(mac MAC, now time.Duration) []Entry {
 	return []Entry{e}
 }
 
-// LeadsTo reports whether the entry of mac leads to a VTEP's address, with
-// whatever port and VNI, by itself or by its nexthop group. It takes no lock
-// and allocates nothing.
-func (t *Table) LeadsTo(mac MAC, a netip.Addr) bool {
-	r, ok := t.Lookup(mac)
-	if r != nil || !ok {
-		return ok && r.Addr.Addr() == a
-	}
+// Forbids reports whether an entry that no frame moves says that mac is
+// elsewhere than behind a VTEP's address, whatever the port and the VNI: the
+// rule of Learn for those who do not learn, or know no more of a VTEP than its
+// address. It takes no lock and allocates nothing.
+func (t *Table) Forbids(mac MAC, a netip.Addr) bool {
 	key := keyOf(mac)
-	s := t.current.Load().find(t.seed.hash(key), key)
-	if s == nil {
-		return false
-	}
-	v := s.value.Load()
-	if v&ecmp == 0 {
-		return false
-	}
-	n := (*t.nexthops.Load())[uint32(v)]
-	if n == nil {
-		return false
-	}
-	for i := range n.remotes {
-		if n.remotes[i].Addr.Addr() == a {
-			return true
+	hash := t.seed.hash(key)
+	for {
+		array := t.current.Load()
+		s := array.find(hash, key)
+		if s == nil {
+			return false
+		}
+		v := s.value.Load()
+		if v&static == 0 {
+			return false
+		}
+		if r := array.remote(v); r != nil {
+			return r.Addr.Addr() != a
+		}
+		if v&ecmp != 0 {
+			n := (*t.nexthops.Load())[uint32(v)]
+			return n == nil || !slices.ContainsFunc(n.remotes, func(r Remote) bool { return r.Addr.Addr() == a })
 		}
 	}
-	return false
 }
 
 // Del removes the entry of mac, of whatever kind, and all remotes of a group.

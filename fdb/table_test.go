@@ -303,7 +303,7 @@ func TestStaticErrors(t *testing.T) {
 		text string
 	}{
 		{"add twice", func(t *Table) error { return errors.Join(t.Add(hostA, vtep1), t.Add(hostA, vtep2)) }, ErrExists,
-			"fdb: add 02:42:0a:00:00:01 to 192.0.2.2:4789: an entry exists; replace or delete it"},
+			"fdb: add 02:42:0a:00:00:01 to 192.0.2.2:4789: an entry exists; replace or delete it, or append to it if it is a list"},
 		{"add group twice", func(t *Table) error { return errors.Join(t.Add(group, vtep1), t.Add(group, vtep2)) }, ErrExists, ""},
 		{"add over learned", func(t *Table) error { t.Learn(hostA, vtep1, 0); return t.Add(hostA, vtep2) }, ErrExists, ""},
 		{"replace", func(t *Table) error { return errors.Join(t.Replace(hostA, vtep1), t.Replace(hostA, vtep2)) }, nil, ""},

@@ -43,8 +43,14 @@ type VNIConfig struct {
 	Ageing time.Duration
 	// MaxEntries bounds the learned entries. 0 = 65536, negative = no limit.
 	MaxEntries int
+	// BoundAll makes MaxEntries bound all entries, the user's too: what would
+	// be too much is refused with fdb.ErrFull.
+	BoundAll bool
 	// Static entries to begin with.
 	Static []StaticEntry
+	// Entries to begin with, of any kind that the user can set. They are
+	// appended; the zero MAC adds to the flood list.
+	Entries []Entry
 }
 
 // StaticEntry binds a MAC to a VTEP: learning cannot override it.

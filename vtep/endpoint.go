@@ -7,6 +7,7 @@ import (
 	"net"
 	"net/netip"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/govxlan/govxlan/fdb"
@@ -39,6 +40,7 @@ type Endpoint struct {
 	started  time.Duration
 	vnis     vniTable
 	counters endpointCounters
+	watchers atomic.Pointer[[]*Watcher] // nil: nobody listens
 
 	mu       sync.Mutex
 	overlays map[vxlan.VNI]*overlay
@@ -140,7 +142,12 @@ func (e *Endpoint) Close() error {
 	for v := range overlays {
 		e.vnis.store(v, nil)
 	}
+	watchers := e.watching()
+	e.watchers.Store(nil)
 	e.mu.Unlock()
+	for _, w := range watchers {
+		w.end()
+	}
 
 	var errs []error
 	for _, o := range overlays {
@@ -169,7 +176,7 @@ func (e *Endpoint) AddVNI(cfg VNIConfig) error {
 	o := &overlay{
 		vni:          cfg.VNI,
 		device:       cfg.Device,
-		table:        fdb.New(fdb.Config{MaxEntries: cfg.MaxEntries, Ageing: cfg.Ageing}),
+		table:        fdb.New(fdb.Config{MaxEntries: cfg.MaxEntries, BoundAll: cfg.BoundAll, Ageing: cfg.Ageing}),
 		learn:        !cfg.DisableLearning,
 		allowUnknown: cfg.AllowUnknownVTEPs,
 		toldFeatures: cfg.Device.Features(),
@@ -187,6 +194,12 @@ func (e *Endpoint) AddVNI(cfg VNIConfig) error {
 		}
 	}
 
+	for _, s := range cfg.Entries {
+		if err := o.setEntry(fdb.VerbAppend, s, e.port(), e.now()); err != nil {
+			return fmt.Errorf("vtep: VNI %v: %w", cfg.VNI, err)
+		}
+	}
+
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	if e.closed {
@@ -196,6 +209,7 @@ func (e *Endpoint) AddVNI(cfg VNIConfig) error {
 		return fmt.Errorf("vtep: add VNI %v: %w", cfg.VNI, ErrVNIExists)
 	}
 	e.overlays[cfg.VNI] = o
+	e.noteAll(o, fdb.EventAdded)
 	e.vnis.store(cfg.VNI, o)
 	if e.running {
 		e.transmit(o)
@@ -227,6 +241,7 @@ func (e *Endpoint) DelVNI(v vxlan.VNI) error {
 func (e *Endpoint) remove(o *overlay) {
 	delete(e.overlays, o.vni)
 	e.vnis.store(o.vni, nil)
+	e.noteAll(o, fdb.EventDeleted)
 }
 
 // end closes the device of an overlay that was removed.
@@ -332,6 +347,7 @@ func (e *Endpoint) sweep(ctx context.Context) {
 		e.mu.Lock()
 		for _, o := range e.overlays {
 			o.table.Age(e.now())
+			o.forgetDynamic()
 			e.tellRefused(o)
 			if a := o.table.Ageing(); a > 0 {
 				next = min(next, a/4)

@@ -26,6 +26,10 @@ type overlay struct {
 	senders      atomic.Pointer[map[netip.Addr]*peer]
 	allowUnknown bool
 
+	// dynamic entries of the user: the remotes whose frames are accepted for
+	// them, since they may move or go by themselves. Under Endpoint.mu.
+	dynamic map[vxlan.MAC]fdb.Remote
+
 	toldFeatures tap.Features // last logged; under Endpoint.mu
 
 	rx rxCounters
@@ -115,7 +119,7 @@ func (o *overlay) answerTo(had fdb.Remote) fdb.Remote {
 		}
 	}
 	for e := range o.table.All(0) {
-		if e.Kind == fdb.KindStatic && e.Remote.Addr.Addr() == had.Addr.Addr() {
+		if e.Kind != fdb.KindLearned && e.Remote.Addr.Addr() == had.Addr.Addr() {
 			return e.Remote
 		}
 	}

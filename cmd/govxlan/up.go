@@ -40,6 +40,7 @@ type upFlags struct {
 	learning     bool
 	ageing       time.Duration
 	maxEntries   int
+	boundAll     bool
 	allowUnknown bool
 	offload      string
 	queues       int
@@ -103,6 +104,7 @@ one line when frames can flow, and remove everything on SIGINT or SIGTERM.`,
 	fs.BoolVar(&f.learning, "learning", true, "learn which MAC is behind which VTEP from what arrives")
 	fs.DurationVar(&f.ageing, "ageing", 300*time.Second, "how long a learned entry lives unused; 0 keeps it")
 	fs.IntVar(&f.maxEntries, "max-entries", 65536, "learned entries at most; 0 for no limit")
+	fs.BoolVar(&f.boundAll, "max-entries-all", false, "count what the user enters, and the flood list, against --max-entries too, and refuse what is too much")
 	fs.BoolVar(&f.allowUnknown, "allow-unknown-vteps", false, "accept frames from VTEPs that are neither peer nor static")
 	fs.StringVar(&f.offload, "offload", "auto", "auto: whatever the kernel offers; off: plain frames and datagrams")
 	fs.IntVar(&f.queues, "queues", 0, "queues of the TAP and sockets of the port (default 1)")
@@ -127,6 +129,7 @@ type upPlan struct {
 	learning     bool
 	ageing       time.Duration
 	maxEntries   int
+	boundAll     bool
 	allowUnknown bool
 	offload      bool
 	queues       int
@@ -143,6 +146,7 @@ func (f *upFlags) plan() (*upPlan, error) {
 		dev:          f.dev,
 		port:         f.port,
 		learning:     f.learning,
+		boundAll:     f.boundAll,
 		allowUnknown: f.allowUnknown,
 		queues:       max(f.queues, 1),
 		control:      f.control,
@@ -313,7 +317,7 @@ func (p *upPlan) run(ctx context.Context, stdout, stderr io.Writer) (err error) 
 		err = endpoint.AddVNI(vtep.VNIConfig{
 			VNI: p.vni, Device: dev, Peers: peers,
 			AllowUnknownVTEPs: p.allowUnknown, DisableLearning: !p.learning,
-			Ageing: p.ageing, MaxEntries: p.maxEntries,
+			Ageing: p.ageing, MaxEntries: p.maxEntries, BoundAll: p.boundAll,
 		})
 	}
 	if err != nil {
