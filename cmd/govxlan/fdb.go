@@ -3,8 +3,10 @@ package main
 import (
 	"fmt"
 	"io"
+	"net/netip"
 	"slices"
 	"strconv"
+	"strings"
 	"text/tabwriter"
 
 	"github.com/govxlan/govxlan/internal/control"
@@ -160,14 +162,17 @@ func (f *fdbSetFlags) wish(verb string, args []string) (c control.FDBChange, err
 
 // parseDestination reads ADDR, ADDR:PORT or [ADDR6]:PORT, and --remote-vni.
 func parseDestination(s, remoteVNI string) (d control.Destination, err error) {
-	p, err := parsePeer(s, 0)
+	a, err := netip.ParseAddr(strings.Trim(s, "[]"))
+	to := netip.AddrPortFrom(a, 0)
 	if err != nil {
+		if to, err = netip.ParseAddrPort(s); err != nil || to.Port() == 0 {
+			return d, usagef("%q is no address of a VTEP: give ADDR, ADDR:PORT or [IPV6]:PORT", s)
+		}
+	}
+	if _, err := checkPeer(s, peerName{addr: to.Addr().Unmap()}); err != nil {
 		return d, usagef("VTEP %w", err)
 	}
-	if !p.addr.IsValid() {
-		return d, usagef("VTEP %q: give its address, ADDR, ADDR:PORT or [IPV6]:PORT", s)
-	}
-	d.VTEP, d.Port = p.addr, p.port
+	d.VTEP, d.Port = to.Addr().Unmap(), to.Port()
 	v, err := parseVNI("--remote-vni", remoteVNI)
 	if v != nil {
 		d.RemoteVNI = *v
