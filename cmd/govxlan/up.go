@@ -337,6 +337,7 @@ func (p *upPlan) run(ctx context.Context, stdout, stderr io.Writer) (err error) 
 	tasks, ctx := errgroup.WithContext(ctx)
 	tasks.Go(func() error { return server.Serve(ctx) })
 	tasks.Go(func() error { return endpoint.Run(ctx) })
+	tasks.Go(func() error { return forgetWhenDown(ctx, endpoint, p.vni, device, log) })
 	if profiles != nil {
 		tasks.Go(func() error { return servePprof(ctx, profiles) })
 	}

@@ -414,3 +414,35 @@ func TestB21AllEntriesBound(t *testing.T) {
 	nodes[0].port.expect(f)
 	p.awaitCounters("1 not learned", func(c vtep.Counters) bool { return c.RxNotLearnedFull == 1 && c.RxFrames == 1 })
 }
+
+// TestB29LinkDown: when the device goes down, what was learned is forgotten, and
+// what was entered stays.
+func TestB29LinkDown(t *testing.T) {
+	t.Parallel()
+	nodes := newMesh(t, "down", []string{"govxlan", "kernel"})
+	a, b := nodes[0], nodes[1]
+	p := a.program
+	f := testFrame(broadcast, station(1), nil, 60, 1)
+	b.port.send(f)
+	a.port.expect(f)
+	p.tell("fdb", "add", station(2).String(), b.ip4.String())
+	p.tell("fdb", "add", station(3).String(), b.ip4.String(), "--dynamic")
+	must(t, a.SetDown(p.device()))
+	eventually(t, func() error {
+		if e := p.entry(station(1).String()); e != nil {
+			return fmt.Errorf("still there: %+v", e)
+		}
+		return nil
+	})
+	if p.entry(station(2).String()) == nil || p.entry(station(3).String()) != nil {
+		t.Error("not exactly the entry that does not age is left")
+	}
+	must(t, a.SetUp(p.device()))
+	eventually(t, func() error {
+		b.port.send(f)
+		if p.entry(station(1).String()) == nil {
+			return fmt.Errorf("it is not learned again")
+		}
+		return nil
+	})
+}
