@@ -44,11 +44,11 @@ type Table struct {
 	// Read with every frame, and written almost never.
 	current     atomic.Pointer[array]
 	replication atomic.Pointer[replication]
-	nexthops    atomic.Pointer[map[uint32]*nexthops] // replaced as a whole
 	seed        seed
 	maxEntries  int // negative: no bound
-	boundAll    bool
 	ageing      atomic.Int64
+	nexthops    atomic.Pointer[map[uint32]*nexthops] // replaced as a whole
+	boundAll    bool
 
 	// Keeps what writers change off the cache line that readers need.
 	_ [64]byte
@@ -94,24 +94,33 @@ func (t *Table) Lookup(mac MAC) (*Remote, bool) {
 // callers, by a hair. An array does not travel in registers, but its two parts
 // do: that saves writing the MAC to the stack and waiting to read it again.
 
+// find is written out here, so that a hit runs straight through: [0] of the
+// remotes is nil, so that no entry and one of a nexthop group need no look of
+// their own on the way.
 func (t *Table) lookup(head uint32, tail uint16) (*Remote, bool) {
 	key := joinKey(head, tail)
 	hash := t.seed.hash(key)
-	for {
-		a := t.current.Load()
-		s := a.find(hash, key)
-		if s == nil {
+again:
+	a := t.current.Load()
+	mask := uint64(len(a.slots) - 1)
+	for i := hash >> (a.shift & 63); ; i++ {
+		s := &a.slots[i&mask]
+		k := s.key.Load()
+		if k == key {
+			v := s.value.Load()
+			if r := a.remote(v); r != nil {
+				return r, true
+			}
+			if v == 0 {
+				return nil, false
+			}
+			if v&ecmp != 0 {
+				return nil, true
+			}
+			goto again
+		}
+		if k == 0 {
 			return nil, false
-		}
-		v := s.value.Load()
-		if v == 0 {
-			return nil, false
-		}
-		if r := a.remote(v); r != nil {
-			return r, true
-		}
-		if v&ecmp != 0 {
-			return nil, true
 		}
 	}
 }
