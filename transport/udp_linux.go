@@ -8,9 +8,8 @@ import (
 	"os"
 	"sync"
 	"sync/atomic"
-	"syscall"
-	"time"
 
+	"github.com/govxlan/govxlan/internal/descriptor"
 	"github.com/govxlan/govxlan/internal/namespace"
 	"golang.org/x/sys/unix"
 )
@@ -30,12 +29,15 @@ type udpConn struct {
 	locals    []netip.AddrPort
 	receivers []*socket
 	senders   [2][]*socket // IPv4, IPv6: by flow hash
-	all       []*socket
+	// unfragmented are those that set DF, beside senders[0] and on the same
+	// ports. nil unless UDPConfig.DontFragmentByTrain.
+	unfragmented []*socket
+	all          []*socket
+	ttl          int // of the sockets
 
 	// segments is Limits.Segments; it sinks to 1 when the kernel refuses
 	// UDP_SEGMENT at run time.
 	segments atomic.Int32
-	busy     time.Duration
 
 	zones zones
 
@@ -44,10 +46,11 @@ type udpConn struct {
 
 // socket is one non-blocking UDP socket.
 type socket struct {
-	file *os.File
-	raw  syscall.RawConn
+	fd   *descriptor.FD
 	port uint16
 	v6   bool
+	// single: without a UDP checksum there is no UDP_SEGMENT.
+	single bool
 
 	zones *zones // of the Conn
 }
@@ -76,7 +79,7 @@ func ListenUDP(cfg UDPConfig) (Conn, error) {
 	if len(cfg.Local) == 0 {
 		return nil, errors.New("no local address given")
 	}
-	c := &udpConn{zones: zones{netns: cfg.Netns}, busy: cfg.BusyPoll}
+	c := &udpConn{zones: zones{netns: cfg.Netns}, ttl: cfg.TTL}
 	err := namespace.Do(cfg.Netns, func() error {
 		seen := [2]bool{}
 		for _, local := range cfg.Local {
@@ -110,6 +113,9 @@ func (c *udpConn) levelSenders() {
 	for f, set := range c.senders {
 		for i := len(set); i > 0 && i < flows; i++ {
 			c.senders[f] = append(c.senders[f], set[i%len(set)])
+			if f == 0 && c.unfragmented != nil {
+				c.unfragmented = append(c.unfragmented, c.unfragmented[i%len(set)])
+			}
 		}
 	}
 }
@@ -132,7 +138,7 @@ func (c *udpConn) listen(cfg *UDPConfig, local netip.Addr) error {
 		if err != nil {
 			return err
 		}
-		probe.file.Close()
+		probe.fd.Close()
 	}
 	for range cfg.Receivers {
 		s, err := c.open(cfg, at, cfg.Receivers > 1)
@@ -185,6 +191,9 @@ func (c *udpConn) openSenders(cfg *UDPConfig, local netip.Addr) error {
 	if len(c.senders[f]) == 0 {
 		return fmt.Errorf("source ports %d-%d on %v: %w", cfg.SourcePortLo, cfg.SourcePortHi, local, ErrNoSourcePort)
 	}
+	if f == 0 && cfg.DontFragmentByTrain && !cfg.DontFragment {
+		return c.openUnfragmented(cfg, local)
+	}
 	return nil
 }
 
@@ -212,10 +221,6 @@ func (c *udpConn) open(cfg *UDPConfig, at netip.AddrPort, reuse bool) (_ *socket
 	if cfg.DontFragment {
 		discover = unix.IP_PMTUDISC_PROBE
 	}
-	type option struct {
-		level, name, value int
-		what               string
-	}
 	options := []option{
 		{unix.IPPROTO_IP, unix.IP_MTU_DISCOVER, discover, "IP_MTU_DISCOVER"},
 		{unix.IPPROTO_IP, unix.IP_TTL, cfg.TTL, "IP_TTL"},
@@ -226,6 +231,10 @@ func (c *udpConn) open(cfg *UDPConfig, at netip.AddrPort, reuse bool) (_ *socket
 			{level, unix.IPV6_MTU_DISCOVER, discover, "IPV6_MTU_DISCOVER"},
 			{level, unix.IPV6_UNICAST_HOPS, cfg.TTL, "IPV6_UNICAST_HOPS"},
 		}
+	}
+	options = append(options, outerOptions(cfg, v6)...)
+	if cfg.reuseAddress {
+		options = append(options, option{unix.SOL_SOCKET, unix.SO_REUSEADDR, 1, "SO_REUSEADDR"})
 	}
 	if reuse {
 		options = append(options, option{unix.SOL_SOCKET, unix.SO_REUSEPORT, 1, "SO_REUSEPORT"})
@@ -256,19 +265,18 @@ func (c *udpConn) open(cfg *UDPConfig, at netip.AddrPort, reuse bool) (_ *socket
 		}
 		return nil, fmt.Errorf("bind %v: %w", at, err)
 	}
-	file := os.NewFile(uintptr(fd), "udp")
-	raw, err := file.SyscallConn()
-	if err != nil {
-		return nil, err
+	single := cfg.ZeroChecksum4
+	if v6 {
+		single = cfg.ZeroChecksum6
 	}
-	return &socket{file: file, raw: raw, port: at.Port(), v6: v6, zones: &c.zones}, nil
+	return &socket{fd: descriptor.New(fd, "udp"), port: at.Port(), v6: v6, single: single, zones: &c.zones}, nil
 }
 
 // prepareReceiver sets what only a receiving socket needs, and finds out what
 // the kernel can do.
 func (c *udpConn) prepareReceiver(cfg *UDPConfig, s *socket) error {
 	var failed error
-	err := s.raw.Control(func(fd uintptr) {
+	err := s.fd.Do(func(fd uintptr) {
 		bufferSize(int(fd), unix.SO_RCVBUFFORCE, unix.SO_RCVBUF, recvBuffer)
 		level, name := unix.IPPROTO_IP, unix.IP_RECVTOS
 		if s.v6 {
@@ -306,7 +314,7 @@ func probeSegments(fd int) int32 {
 // answers to a source port instead of ours shall not fill its buffer.
 func refuseAll(s *socket) error {
 	var failed error
-	err := s.raw.Control(func(fd uintptr) {
+	err := s.fd.Do(func(fd uintptr) {
 		drop := unix.SockFilter{Code: unix.BPF_RET | unix.BPF_K, K: 0}
 		prog := unix.SockFprog{Len: 1, Filter: &drop}
 		failed = os.NewSyscallError("setsockopt SO_ATTACH_FILTER", unix.SetsockoptSockFprog(int(fd), unix.SOL_SOCKET, unix.SO_ATTACH_FILTER, &prog))
@@ -329,7 +337,7 @@ func (c *udpConn) Locals() []netip.AddrPort { return c.locals }
 
 func (c *udpConn) Limits() Limits {
 	return Limits{
-		Segments: int(c.segments.Load()),
+		Segments: c.mostSegments(),
 		Flows:    max(len(c.senders[0]), len(c.senders[1])),
 	}
 }
@@ -337,7 +345,7 @@ func (c *udpConn) Limits() Limits {
 func (c *udpConn) Receivers() []Receiver {
 	receivers := make([]Receiver, len(c.receivers))
 	for i, s := range c.receivers {
-		receivers[i] = newUDPReceiver(s, c.busy)
+		receivers[i] = newUDPReceiver(s)
 	}
 	return receivers
 }
@@ -347,7 +355,7 @@ func (c *udpConn) NewSender() Sender { return newUDPSender(c) }
 func (c *udpConn) Close() error {
 	c.closeOnce.Do(func() {
 		for _, s := range c.all {
-			s.file.Close()
+			s.fd.Close()
 		}
 	})
 	return nil

@@ -22,6 +22,21 @@ type Config struct {
 	// Clock returns the time passed since any fixed moment, and never goes
 	// back. nil: the system's monotonic clock.
 	Clock func() time.Duration
+	// NeighbourMissed is called when a station asks for an address that no
+	// neighbour has, in VNIs with ARPSuppress or ARPProxy: on the packet path,
+	// so it must not wait, and by several goroutines at once. Optional.
+	NeighbourMissed func(NeighbourMiss)
+	// Workers is how many goroutines serve the queues of the devices and the
+	// sockets of the underlay where these can be polled, as on Linux. 0 =
+	// GOMAXPROCS, and no more than the Conn has receivers.
+	Workers int
+	// BusyPoll is how long a worker goes on asking before it goes to sleep. It
+	// buys latency with a core that is never idle: worth it only where cores
+	// are to spare. 0 = not at all.
+	BusyPoll time.Duration
+	// NoRing has the workers do without io_uring where the kernel has it, and
+	// wait with epoll.
+	NoRing bool
 }
 
 // VNIConfig describes one VNI of an Endpoint: an Ethernet of its own.
@@ -30,6 +45,13 @@ type VNIConfig struct {
 	// Device is where the host's frames come from and go to. The endpoint owns
 	// it once AddVNI succeeded, and closes it when the VNI is deleted.
 	Device tap.Device
+	// Trunk says that other VNIs may share the Device (RFC 7348 section 6): the
+	// host's frames that carry an 802.1Q tag with VLAN id VID, 1 to 4094, belong
+	// to this VNI. They travel without that tag, and get it back where they
+	// arrive. VID 0 stands for frames without a tag. The device is closed when
+	// the last of its VNIs is deleted.
+	Trunk bool
+	VID   uint16
 	// Peers are the VTEPs that get a copy of what has no known destination:
 	// broadcast, unknown unicast and multicast.
 	Peers []netip.AddrPort
@@ -51,6 +73,26 @@ type VNIConfig struct {
 	// Entries to begin with, of any kind that the user can set. They are
 	// appended; the zero MAC adds to the flood list.
 	Entries []Entry
+	// VLAN is what becomes of frames with VLAN tags.
+	VLAN VLANMode
+	// ReservedBits are bits of the VXLAN header, as a big-endian number, of which
+	// none may be set in what arrives; frames with one are dropped. 0: all are
+	// ignored, as RFC 7348 section 5 demands. See KernelReservedBits for what the
+	// Linux kernel does.
+	ReservedBits uint64
+	// GroupPolicy switches on the group policy extension. nil: its bits are
+	// reserved ones like others.
+	GroupPolicy *GroupPolicy
+	// Outer says what the outer headers look like.
+	Outer OuterConfig
+	// ARP is what becomes of ARP requests and neighbour solicitations of the
+	// device. Neighbours are static ones to begin with; SnoopNeighbours makes
+	// more, of what stations say of themselves in ARP and neighbour discovery,
+	// on both sides. MaxEntries and Ageing hold for these too. ARPFlood has no
+	// use for neighbours and refuses both.
+	ARP             ARPMode
+	Neighbours      []Neighbour
+	SnoopNeighbours bool
 }
 
 // StaticEntry binds a MAC to a VTEP: learning cannot override it.

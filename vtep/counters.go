@@ -14,8 +14,12 @@ type rxCounters struct {
 	dropECN           atomic.Uint64
 	dropOversize      atomic.Uint64
 	dropDevice        atomic.Uint64
+	dropReservedBits  atomic.Uint64
+	dropGroup         atomic.Uint64
+	dropVLAN          atomic.Uint64
 	notLearnedFull    atomic.Uint64
 	ecnAlert          atomic.Uint64
+	neighbourFull     atomic.Uint64
 	_                 [64]byte
 }
 
@@ -25,10 +29,14 @@ type txCounters struct {
 	flooded           atomic.Uint64
 	dropNoDestination atomic.Uint64
 	dropBadFrame      atomic.Uint64
+	dropVLAN          atomic.Uint64
 	dropTooBig        atomic.Uint64
 	dropUnreachable   atomic.Uint64
 	dropNoBuffer      atomic.Uint64
 	dropError         atomic.Uint64
+	dropARPProxy      atomic.Uint64
+	arpAnswered       atomic.Uint64
+	neighbourFull     atomic.Uint64
 	_                 [64]byte
 }
 
@@ -37,6 +45,8 @@ type endpointCounters struct {
 	dropBadHeader  atomic.Uint64
 	dropShortFrame atomic.Uint64
 	dropUnknownVNI atomic.Uint64
+
+	dropUnknownVLAN atomic.Uint64 // written by transmitters
 }
 
 // Counters are a VNI's counters at one moment. Frames are Ethernet frames as
@@ -66,6 +76,14 @@ type Counters struct {
 	RxDropOversize uint64 `json:"rx_drop_oversize"`
 	// RxDropDevice: the device did not take it (it is down, or gone).
 	RxDropDevice uint64 `json:"rx_drop_device"`
+	// RxDropReservedBits: bits of the VXLAN header are set that
+	// VNIConfig.ReservedBits wants to be zero.
+	RxDropReservedBits uint64 `json:"rx_drop_reserved_bits"`
+	// RxDropGroup: of a group that GroupPolicy.Accept does not have.
+	RxDropGroup uint64 `json:"rx_drop_group"`
+	// RxDropVLAN: the inner frame has a VLAN tag, which VNIConfig.VLAN does not
+	// allow.
+	RxDropVLAN uint64 `json:"rx_drop_vlan"`
 	// RxNotLearnedFull: delivered, but the FDB was full.
 	RxNotLearnedFull uint64 `json:"rx_not_learned_full"`
 	// RxECNAlert: delivered, with a combination of ECN bits that RFC 6040
@@ -76,6 +94,8 @@ type Counters struct {
 	TxDropNoDestination uint64 `json:"tx_drop_no_destination"`
 	// TxDropBadFrame: the device gave us what is no Ethernet frame.
 	TxDropBadFrame uint64 `json:"tx_drop_bad_frame"`
+	// TxDropVLAN: the frame has a VLAN tag, which VNIConfig.VLAN does not allow.
+	TxDropVLAN uint64 `json:"tx_drop_vlan"`
 	// TxDropTooBig: longer than the underlay carries.
 	TxDropTooBig uint64 `json:"tx_drop_too_big"`
 	// TxDropUnreachable: no route, link down, or no local address.
@@ -84,9 +104,17 @@ type Counters struct {
 	TxDropNoBuffer uint64 `json:"tx_drop_no_buffer"`
 	// TxDropError: sending failed for another reason.
 	TxDropError uint64 `json:"tx_drop_error"`
+	// TxDropARPProxy: ARP or a neighbour solicitation that ARPProxy did not
+	// answer.
+	TxDropARPProxy uint64 `json:"tx_drop_arp_proxy"`
+	// TxARPAnswered: requests for a neighbour that were answered instead of
+	// sent. (An answer that the device did not take is an RxDropDevice.)
+	TxARPAnswered uint64 `json:"tx_arp_answered"`
+	// NeighboursNotSnoopedFull: the table of neighbours was full.
+	NeighboursNotSnoopedFull uint64 `json:"neighbours_not_snooped_full"`
 }
 
-// EndpointCounters count the packets that belong to no VNI here.
+// EndpointCounters count the packets and frames that belong to no VNI here.
 type EndpointCounters struct {
 	// RxDropBadHeader: shorter than a VXLAN header, or the I flag is clear.
 	RxDropBadHeader uint64 `json:"rx_drop_bad_header"`
@@ -94,6 +122,9 @@ type EndpointCounters struct {
 	RxDropShortFrame uint64 `json:"rx_drop_short_frame"`
 	// RxDropUnknownVNI: no such VNI is configured.
 	RxDropUnknownVNI uint64 `json:"rx_drop_unknown_vni"`
+	// TxDropUnknownVLAN: a frame of a trunk whose VLAN tag, or lack of one, is
+	// that of no VNI.
+	TxDropUnknownVLAN uint64 `json:"tx_drop_unknown_vlan"`
 }
 
 // read copies the counters. Each is exact; together they are of about the same
@@ -110,13 +141,21 @@ func read(rx *rxCounters, tx *txCounters) Counters {
 		RxDropECN:           rx.dropECN.Load(),
 		RxDropOversize:      rx.dropOversize.Load(),
 		RxDropDevice:        rx.dropDevice.Load(),
+		RxDropReservedBits:  rx.dropReservedBits.Load(),
+		RxDropGroup:         rx.dropGroup.Load(),
+		RxDropVLAN:          rx.dropVLAN.Load(),
 		RxNotLearnedFull:    rx.notLearnedFull.Load(),
 		RxECNAlert:          rx.ecnAlert.Load(),
 		TxDropNoDestination: tx.dropNoDestination.Load(),
 		TxDropBadFrame:      tx.dropBadFrame.Load(),
+		TxDropVLAN:          tx.dropVLAN.Load(),
 		TxDropTooBig:        tx.dropTooBig.Load(),
 		TxDropUnreachable:   tx.dropUnreachable.Load(),
 		TxDropNoBuffer:      tx.dropNoBuffer.Load(),
 		TxDropError:         tx.dropError.Load(),
+		TxDropARPProxy:      tx.dropARPProxy.Load(),
+		TxARPAnswered:       tx.arpAnswered.Load(),
+
+		NeighboursNotSnoopedFull: tx.neighbourFull.Load() + rx.neighbourFull.Load(),
 	}
 }

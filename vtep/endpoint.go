@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
+	"runtime"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -37,6 +38,9 @@ type Endpoint struct {
 	conn     transport.Conn
 	log      *zap.Logger
 	now      func() time.Duration
+	busyPoll time.Duration
+	wanted   int // workers, 0: by GOMAXPROCS
+	noRing   bool
 	started  time.Duration
 	vnis     vniTable
 	counters endpointCounters
@@ -44,14 +48,18 @@ type Endpoint struct {
 
 	mu       sync.Mutex
 	overlays map[vxlan.VNI]*overlay
+	trunks   map[tap.Device]*trunk
 	running  bool
 	closed   bool
+	workers  []*worker // while it runs, where the Conn can be polled
 	// toldSegments is the Limits.Segments that was last logged.
 	toldSegments int
 	// failures takes what ended a transmitter or receiver early.
 	failures chan error
 	// hurry tells the sweeper of a new VNI whose entries live shortly.
 	hurry chan struct{}
+	// neighbourMissed is that of Config.
+	neighbourMissed func(NeighbourMiss)
 }
 
 // New returns an endpoint without VNIs. It takes Config.Conn over.
@@ -60,12 +68,17 @@ func New(cfg Config) (*Endpoint, error) {
 		return nil, errors.New("vtep: Config.Conn is missing")
 	}
 	e := &Endpoint{
-		conn:     cfg.Conn,
-		log:      cfg.Logger,
-		now:      cfg.Clock,
-		overlays: make(map[vxlan.VNI]*overlay),
-		failures: make(chan error, 1),
-		hurry:    make(chan struct{}, 1),
+		conn:            cfg.Conn,
+		log:             cfg.Logger,
+		now:             cfg.Clock,
+		busyPoll:        cfg.BusyPoll,
+		wanted:          cfg.Workers,
+		noRing:          cfg.NoRing,
+		overlays:        make(map[vxlan.VNI]*overlay),
+		trunks:          make(map[tap.Device]*trunk),
+		failures:        make(chan error, 1),
+		hurry:           make(chan struct{}, 1),
+		neighbourMissed: cfg.NeighbourMissed,
 	}
 	if e.log == nil {
 		e.log = zap.NewNop()
@@ -90,22 +103,23 @@ func (e *Endpoint) Run(ctx context.Context) error {
 		return fmt.Errorf("vtep: run: %w, or runs already", ErrClosed)
 	}
 	e.running = true
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	var tasks sync.WaitGroup
+	receivers := e.receivers()
+	if err := e.startWorkers(receivers); err != nil {
+		e.mu.Unlock()
+		return errors.Join(fmt.Errorf("vtep: run: %w", err), e.Close())
+	}
+	for _, r := range receivers {
+		if r.worker == nil {
+			tasks.Go(func() { r.ended(r.run()) })
+		}
+	}
 	for _, o := range e.overlays {
 		e.transmit(o)
 	}
 	e.mu.Unlock()
-
-	ctx, cancel := context.WithCancel(ctx)
-	defer cancel()
-	var tasks sync.WaitGroup
-	for _, conn := range e.conn.Receivers() {
-		r := &receiver{e: e, conn: conn, outlets: make(map[*overlay]*outlet)}
-		tasks.Go(func() {
-			if err := r.run(); !errors.Is(err, net.ErrClosed) {
-				e.fail(fmt.Errorf("vtep: receive from the underlay: %w", err))
-			}
-		})
-	}
 	tasks.Go(func() { e.sweep(ctx) })
 
 	var err error
@@ -117,6 +131,43 @@ func (e *Endpoint) Run(ctx context.Context) error {
 	err = errors.Join(err, e.Close())
 	tasks.Wait()
 	return err
+}
+
+// receivers makes one for each socket of the Conn.
+func (e *Endpoint) receivers() []*receiver {
+	var receivers []*receiver
+	for i, conn := range e.conn.Receivers() {
+		receivers = append(receivers, &receiver{e: e, conn: conn, number: i, outlets: make(map[*overlay]*outlet)})
+	}
+	return receivers
+}
+
+// workerCount is how many workers serve so many receivers.
+func (e *Endpoint) workerCount(receivers int) int {
+	n := e.wanted
+	if n <= 0 {
+		n = runtime.GOMAXPROCS(0)
+	}
+	return max(min(n, receivers), 1)
+}
+
+// startWorkers starts workers and gives them the receivers, if these can be
+// polled. e.mu is held.
+func (e *Endpoint) startWorkers(receivers []*receiver) error {
+	for _, r := range receivers {
+		if _, ok := r.conn.(transport.Pollable); !ok {
+			return nil
+		}
+	}
+	var err error
+	if e.workers, err = startWorkers(e.workerCount(len(receivers)), e.busyPoll, e.noRing); err != nil {
+		return err
+	}
+	for i, r := range receivers {
+		r.worker = e.workers[i%len(e.workers)]
+		r.worker.add(r)
+	}
+	return nil
 }
 
 // fail ends Run with an error; the first one counts.
@@ -144,18 +195,23 @@ func (e *Endpoint) Close() error {
 	}
 	watchers := e.watching()
 	e.watchers.Store(nil)
+	workers := e.workers
 	e.mu.Unlock()
 	for _, w := range watchers {
 		w.end()
 	}
 
+	// First, so that none of them sees a descriptor that is closed.
+	for _, w := range workers {
+		w.stop()
+	}
 	var errs []error
 	for _, o := range overlays {
 		errs = append(errs, o.device.Close())
 	}
 	errs = append(errs, e.conn.Close())
 	for _, o := range overlays {
-		o.transmitters.Wait()
+		o.wait()
 	}
 	select {
 	case e.failures <- nil: // ends Run, if it runs
@@ -173,8 +229,22 @@ func (e *Endpoint) AddVNI(cfg VNIConfig) error {
 	if cfg.Device == nil {
 		return fmt.Errorf("vtep: add VNI %v: VNIConfig.Device is missing", cfg.VNI)
 	}
+	outer, err := cfg.Outer.policy()
+	if err != nil {
+		return fmt.Errorf("vtep: add VNI %v: %w", cfg.VNI, err)
+	}
+	if cfg.VLAN > VLANDrop {
+		return fmt.Errorf("vtep: add VNI %v: VNIConfig.VLAN is %d, none of VLANKeep, VLANStrip and VLANDrop", cfg.VNI, cfg.VLAN)
+	}
+	header, err := newHeaderPolicy(&cfg)
+	if err != nil {
+		return fmt.Errorf("vtep: add VNI %v: %w", cfg.VNI, err)
+	}
 	o := &overlay{
 		vni:          cfg.VNI,
+		outer:        outer,
+		header:       header,
+		vlan:         cfg.VLAN,
 		device:       cfg.Device,
 		table:        fdb.New(fdb.Config{MaxEntries: cfg.MaxEntries, BoundAll: cfg.BoundAll, Ageing: cfg.Ageing}),
 		learn:        !cfg.DisableLearning,
@@ -183,6 +253,9 @@ func (e *Endpoint) AddVNI(cfg VNIConfig) error {
 	}
 	copy(o.mac[:], cfg.Device.MAC())
 	o.senders.Store(&map[netip.Addr]*peer{})
+	if o.neighbours, err = newNeighbours(&cfg, e.neighbourMissed); err != nil {
+		return fmt.Errorf("vtep: VNI %v: %w", cfg.VNI, err)
+	}
 	for _, a := range cfg.Peers {
 		if err := o.addPeer(a); err != nil {
 			return fmt.Errorf("vtep: VNI %v: %w", cfg.VNI, err)
@@ -208,6 +281,9 @@ func (e *Endpoint) AddVNI(cfg VNIConfig) error {
 	if e.overlays[cfg.VNI] != nil {
 		return fmt.Errorf("vtep: add VNI %v: %w", cfg.VNI, ErrVNIExists)
 	}
+	if err := e.join(o, &cfg); err != nil {
+		return fmt.Errorf("vtep: add VNI %v: %w", cfg.VNI, err)
+	}
 	e.overlays[cfg.VNI] = o
 	e.noteAll(o, fdb.EventAdded)
 	e.vnis.store(cfg.VNI, o)
@@ -223,7 +299,8 @@ func (e *Endpoint) AddVNI(cfg VNIConfig) error {
 	return nil
 }
 
-// DelVNI ends a VNI and closes its device. The others do not notice.
+// DelVNI ends a VNI and closes its device, that of a trunk with the last of its
+// VNIs. The others do not notice.
 func (e *Endpoint) DelVNI(v vxlan.VNI) error {
 	e.mu.Lock()
 	o := e.overlays[v]
@@ -234,7 +311,7 @@ func (e *Endpoint) DelVNI(v vxlan.VNI) error {
 	if o == nil {
 		return fmt.Errorf("vtep: delete VNI %v: %w", v, ErrNoVNI)
 	}
-	return o.end()
+	return e.end(o)
 }
 
 // remove takes an overlay out of service. e.mu is held.
@@ -242,48 +319,56 @@ func (e *Endpoint) remove(o *overlay) {
 	delete(e.overlays, o.vni)
 	e.vnis.store(o.vni, nil)
 	e.noteAll(o, fdb.EventDeleted)
+	if o.trunk != nil {
+		e.leave(o)
+	}
 }
 
-// end closes the device of an overlay that was removed.
-func (o *overlay) end() error {
+// end closes the device of an overlay that was removed, unless other VNIs share
+// it.
+func (e *Endpoint) end(o *overlay) error {
+	served := o.served
+	if o.trunk != nil {
+		e.mu.Lock()
+		members := o.trunk.members
+		e.mu.Unlock()
+		if members > 0 {
+			return nil
+		}
+		served = o.trunk.served
+	}
+	for _, t := range served {
+		t.worker.remove(t)
+	}
 	err := o.device.Close()
-	o.transmitters.Wait()
+	o.wait()
 	return err
 }
 
 // transmit starts the transmitters of an overlay. e.mu is held.
 func (e *Endpoint) transmit(o *overlay) {
-	for _, reader := range o.device.Readers() {
-		t := &transmitter{e: e, o: o, reader: reader, sender: e.conn.NewSender()}
-		o.transmitters.Go(func() {
+	served, tasks := &o.served, &o.transmitters
+	if o.trunk != nil {
+		if o.trunk.running {
+			return
+		}
+		o.trunk.running = true
+		served, tasks = &o.trunk.served, &o.trunk.transmitters
+	}
+	for i, reader := range o.device.Readers() {
+		t := &transmitter{e: e, o: o, trunk: o.trunk, queue: i, reader: reader, sender: e.conn.NewSender()}
+		if _, ok := reader.(tap.Pollable); ok && len(e.workers) > 0 {
+			t.worker = e.workers[i%len(e.workers)]
+			if t.worker.add(t) {
+				*served = append(*served, t)
+				continue
+			}
+		}
+		tasks.Go(func() {
 			if err := t.run(); !errors.Is(err, net.ErrClosed) {
 				go e.lose(o, err)
 			}
 		})
-	}
-}
-
-// lose gives a VNI up whose device does not answer any more.
-func (e *Endpoint) lose(o *overlay, cause error) {
-	e.mu.Lock()
-	mine := e.overlays[o.vni] == o
-	last := mine && len(e.overlays) == 1
-	if mine && !last {
-		// In one step with the count: of several that vanish together, one
-		// finds itself the last.
-		e.remove(o)
-	}
-	e.mu.Unlock()
-	if !mine {
-		return // deleted meanwhile
-	}
-	e.log.Error("device is gone, its VNI ends", zap.Stringer("vni", o.vni), zap.String("device", o.device.Name()), zap.Error(cause))
-	if last {
-		e.fail(fmt.Errorf("vtep: device %s of VNI %v is gone: %w", o.device.Name(), o.vni, cause))
-		return
-	}
-	if err := o.end(); err != nil {
-		e.log.Warn("close device", zap.String("device", o.device.Name()), zap.Error(err))
 	}
 }
 
@@ -305,7 +390,7 @@ func (e *Endpoint) newOutlet(r *receiver, o *overlay) *outlet {
 			}
 		}
 	}
-	out := &outlet{o: o, writer: o.device.NewWriter()}
+	out := &outlet{o: o, writer: o.device.NewWriter(r.number), ring: r.ring}
 	out.coalesce.MTU = o.device.MTU()
 	out.coalesce.Off = o.device.Features()&(tap.TSO4|tap.TSO6|tap.USO) == 0
 	r.outlets[o] = out
@@ -320,10 +405,14 @@ const (
 // tellRefused says once what offloads the kernel took back while running. e.mu
 // is held.
 func (e *Endpoint) tellRefused(o *overlay) {
-	if f := o.device.Features(); f != o.toldFeatures {
+	told := &o.toldFeatures
+	if o.trunk != nil {
+		told = &o.trunk.toldFeatures
+	}
+	if f := o.device.Features(); f != *told {
 		e.log.Warn("the kernel refused an offload of the device, frames go on without it", zap.String("device", o.device.Name()),
-			zap.Stringer("was", o.toldFeatures), zap.Stringer("is", f))
-		o.toldFeatures = f
+			zap.Stringer("was", *told), zap.Stringer("is", f))
+		*told = f
 	}
 	if n := e.conn.Limits().Segments; n != e.toldSegments {
 		e.log.Warn("the kernel refused trains of this length, datagrams go on in shorter ones", zap.Int("was", e.toldSegments), zap.Int("is", n))
@@ -348,6 +437,9 @@ func (e *Endpoint) sweep(ctx context.Context) {
 		for _, o := range e.overlays {
 			o.table.Age(e.now())
 			o.forgetDynamic()
+			if o.neighbours != nil {
+				o.neighbours.table.Age(e.now())
+			}
 			e.tellRefused(o)
 			if a := o.table.Ageing(); a > 0 {
 				next = min(next, a/4)

@@ -19,6 +19,13 @@ type overlay struct {
 	mac    vxlan.MAC // of the device
 	table  *fdb.Table
 	learn  bool
+	outer  outerPolicy
+	header headerPolicy
+	vlan   VLANMode
+	trunk  *trunk // nil: the device is this VNI's alone
+	vid    uint16 // on the trunk; 0 = frames without a tag
+	// neighbours is nil where requests are flooded.
+	neighbours *neighbours
 
 	// senders are the VTEPs whose frames are accepted, by address alone: the
 	// source port says nothing about who it is (RFC 7348 section 5). Replaced
@@ -35,7 +42,8 @@ type overlay struct {
 	rx rxCounters
 	tx txCounters
 
-	transmitters sync.WaitGroup
+	transmitters sync.WaitGroup // those with a goroutine
+	served       []*transmitter // those of workers; under Endpoint.mu
 }
 
 // peer is a VTEP as one VNI sees it. It never changes once it is in senders:

@@ -2,6 +2,9 @@ package vtep
 
 import (
 	"encoding/binary"
+	"errors"
+	"fmt"
+	"net"
 	"net/netip"
 	"time"
 
@@ -19,7 +22,10 @@ const recvTrains = 64
 type receiver struct {
 	e      *Endpoint
 	conn   transport.Receiver
-	trains [recvTrains]transport.Train
+	number int     // among the Conn's receivers
+	worker *worker // nil: a goroutine of its own
+	id     int32   // with the worker
+	ring   *outRing
 
 	outlets map[*overlay]*outlet
 	dirty   []*outlet // those with frames of this batch
@@ -49,6 +55,9 @@ type outlet struct {
 	coalesce tap.Coalescer
 	tally    rxTally
 	dirty    bool
+
+	ring    *outRing // of the worker, for many frames at once; nil: none
+	failure func(*tap.Vector, error)
 }
 
 // rxTally gathers a batch's counts, so that the shared counters are touched
@@ -59,16 +68,26 @@ type rxTally struct {
 	ownMAC, staticMAC, ecn     uint64
 	oversize, device           uint64
 	notLearned, ecnAlerts      uint64
+	reservedBits, group, vlan  uint64
 }
 
-// run carries batches until the underlay is closed. It returns what ended it.
+// run carries batches until the underlay is closed, where no worker does. It
+// returns what ended it.
 func (r *receiver) run() error {
+	var trains [recvTrains]transport.Train
 	for {
-		n, err := r.conn.Recv(r.trains[:])
+		n, err := r.conn.Recv(trains[:])
 		if err != nil {
 			return err
 		}
-		r.batch(r.trains[:n], r.e.now())
+		r.batch(trains[:n], r.e.now())
+	}
+}
+
+// ended says that the receiver ended early.
+func (r *receiver) ended(err error) {
+	if !errors.Is(err, net.ErrClosed) {
+		r.e.fail(fmt.Errorf("vtep: receive from the underlay: %w", err))
 	}
 }
 
@@ -157,7 +176,7 @@ func innerLength(b []byte) int {
 func headersAtStride(t *transport.Train) bool {
 	for i := range t.Len() {
 		d := t.Datagram(i)
-		if _, _, err := vxlan.Parse(d); err != nil || vxlan.ReservedBits(d) != 0 {
+		if _, _, err := vxlan.Parse(d); err != nil || vxlan.ReservedBits(d)&^vxlan.GBPBits != 0 {
 			return false
 		}
 	}
@@ -186,8 +205,19 @@ func (r *receiver) packet(b []byte, segment int, tos uint8, now time.Duration) {
 		out.tally.unknownVTEP++
 		return
 	}
+	dontLearn := false
+	if out.o.header.inspects {
+		var ok bool
+		if ok, dontLearn = out.inspect(b); !ok {
+			return
+		}
+	}
+	if out.o.vlan != VLANKeep && tap.VLANTagged(frame) {
+		out.tally.vlan++
+		return
+	}
 	if mac := fdb.MAC(frame[6:12]); !r.known || mac != r.mac {
-		if !r.learn(mac, now) {
+		if !r.learn(mac, dontLearn, now) {
 			return
 		}
 	}
@@ -196,14 +226,21 @@ func (r *receiver) packet(b []byte, segment int, tos uint8, now time.Duration) {
 	if outer := vxlan.ECN(tos & 3); outer != vxlan.NotECT && !out.mark(frame, outer) {
 		return
 	}
+	if o := out.o; o.neighbours != nil && o.neighbours.heard(frame, now) {
+		o.rx.neighbourFull.Add(1)
+	}
+	size := len(frame)
+	if out.o.vid != 0 {
+		frame = pushTag(b, out.o.vid)
+	}
 	if out.coalesce.Add(frame, segment) == tap.Oversize {
 		out.tally.oversize++
 		return
 	}
 	out.tally.frames++
-	out.tally.bytes += uint64(len(frame))
+	out.tally.bytes += uint64(size)
 	r.peerFrames++
-	r.peerBytes += len(frame)
+	r.peerBytes += size
 	if out.coalesce.Full() {
 		out.flush()
 	}
@@ -239,8 +276,9 @@ func (r *receiver) turn(v vxlan.VNI, now time.Duration) bool {
 	return true
 }
 
-// learn notes where the station is and says whether its frame is accepted.
-func (r *receiver) learn(mac fdb.MAC, now time.Duration) bool {
+// learn notes where the station is, unless its frame asks not to, and says
+// whether the frame is accepted.
+func (r *receiver) learn(mac fdb.MAC, dontLearn bool, now time.Duration) bool {
 	out := r.out
 	o := out.o
 	r.known = false
@@ -253,7 +291,13 @@ func (r *receiver) learn(mac fdb.MAC, now time.Duration) bool {
 		return false
 	}
 	outcome := fdb.Static
-	if o.learn {
+	if dontLearn && o.learn {
+		// Static entries hold all the same. Nobody sends from no address, so
+		// that is what asks for them alone.
+		if o.table.Learn(mac, fdb.Remote{}, now) != fdb.Static {
+			return true
+		}
+	} else if o.learn {
 		outcome = o.table.Learn(mac, r.peer.remote, now)
 	}
 	switch outcome {
@@ -278,7 +322,7 @@ func (out *outlet) mark(frame []byte, outer vxlan.ECN) bool {
 	if in.Parse(frame) != nil || in.L3 == 0 {
 		return true // not IP: nothing to mark
 	}
-	e, verdict := vxlan.DecapECN(outer, in.ECN())
+	e, verdict := out.o.outer.decap(outer, in.ECN())
 	switch verdict {
 	case vxlan.ECNDrop:
 		out.tally.ecn++
@@ -295,31 +339,39 @@ func (out *outlet) mark(frame []byte, outer vxlan.ECN) bool {
 // flush writes the frames gathered so far and counts them.
 func (out *outlet) flush() {
 	vectors := out.coalesce.Vectors()
-	t := &out.tally
+	if len(vectors) > 1 && out.ring != nil {
+		vectors = out.writeRing(vectors)
+	}
 	for len(vectors) > 0 {
 		n, err := out.writer.Write(vectors)
 		vectors = vectors[n:]
 		if err != nil && len(vectors) > 0 {
 			// Down, or gone; each frame finds out for itself, since the link
 			// may come up in the middle.
-			v := &vectors[0]
-			merged := len(v.Parts) // frames that came
-			t.device += uint64(merged)
-			t.frames -= uint64(merged)
-			t.bytes -= uint64(v.Len() + (merged-1)*int(v.Header.HeaderBytes))
+			out.failed(&vectors[0], err)
 			vectors = vectors[1:]
 		}
 	}
+	t := &out.tally
 	out.coalesce.Reset()
 	out.o.rx.add(t)
 	*t = rxTally{}
+}
+
+// failed takes a frame back that the device did not take.
+func (out *outlet) failed(v *tap.Vector, _ error) {
+	merged := len(v.Parts) // frames that came
+	t := &out.tally
+	t.device += uint64(merged)
+	t.frames -= uint64(merged)
+	t.bytes -= uint64(v.Len() + (merged-1)*int(v.Header.HeaderBytes) - merged*out.o.tagLen())
 }
 
 // add takes a batch's tally into the counters.
 func (c *rxCounters) add(t *rxTally) {
 	c.frames.Add(t.frames)
 	c.bytes.Add(t.bytes)
-	if t.unknownVTEP|t.invalidSource|t.ownMAC|t.staticMAC|t.ecn|t.oversize|t.device|t.notLearned|t.ecnAlerts == 0 {
+	if t.unknownVTEP|t.invalidSource|t.ownMAC|t.staticMAC|t.ecn|t.oversize|t.device|t.notLearned|t.ecnAlerts|t.reservedBits|t.group|t.vlan == 0 {
 		return
 	}
 	c.dropUnknownVTEP.Add(t.unknownVTEP)
@@ -331,4 +383,7 @@ func (c *rxCounters) add(t *rxTally) {
 	c.dropDevice.Add(t.device)
 	c.notLearnedFull.Add(t.notLearned)
 	c.ecnAlert.Add(t.ecnAlerts)
+	c.dropReservedBits.Add(t.reservedBits)
+	c.dropGroup.Add(t.group)
+	c.dropVLAN.Add(t.vlan)
 }

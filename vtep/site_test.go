@@ -27,12 +27,17 @@ type site struct {
 // newSite starts an endpoint on conn. The test ends it, by stop or otherwise.
 func newSite(t testing.TB, conn transport.Conn) *site {
 	t.Helper()
-	e, err := New(Config{Conn: conn})
+	return newSiteWith(t, Config{Conn: conn})
+}
+
+func newSiteWith(t testing.TB, cfg Config) *site {
+	t.Helper()
+	e, err := New(cfg)
 	if err != nil {
 		t.Fatal(err)
 	}
 	ctx, cancel := context.WithCancel(context.Background())
-	s := &site{t: t, e: e, address: conn.Locals()[0], cancel: cancel, result: make(chan error, 1)}
+	s := &site{t: t, e: e, address: cfg.Conn.Locals()[0], cancel: cancel, result: make(chan error, 1)}
 	go func() { s.result <- e.Run(ctx) }()
 	return s
 }
@@ -76,18 +81,21 @@ func (s *site) join(v vxlan.VNI, mac vxlan.MAC, setup func(*VNIConfig)) *station
 	if err := s.e.AddVNI(cfg); err != nil {
 		s.t.Fatal(err)
 	}
-	go func() {
-		for {
-			f, err := st.dev.HostReceive()
-			if err != nil {
-				return
-			}
-			st.mu.Lock()
-			st.got = append(st.got, f)
-			st.mu.Unlock()
-		}
-	}()
+	go st.collect()
 	return st
+}
+
+// collect keeps what reaches the station until its device is closed.
+func (st *station) collect() {
+	for {
+		f, err := st.dev.HostReceive()
+		if err != nil {
+			return
+		}
+		st.mu.Lock()
+		st.got = append(st.got, f)
+		st.mu.Unlock()
+	}
 }
 
 // send sends frames and waits until they are where they go.

@@ -14,24 +14,37 @@ import (
 // Status is an endpoint at one moment. Its JSON form is what `govxlan status`
 // prints.
 type Status struct {
-	Local    string           `json:"local"`
-	Port     uint16           `json:"port"`
-	Uptime   Seconds          `json:"uptime_s"`
+	Local  string  `json:"local"`
+	Port   uint16  `json:"port"`
+	Uptime Seconds `json:"uptime_s"`
+	// Workers is how many threads carry frames, and IO what they wait with:
+	// io_uring or epoll; goroutines where there are none.
+	Workers  int              `json:"workers"`
+	IO       string           `json:"io"`
 	Counters EndpointCounters `json:"counters"`
 	VNIs     []VNIStatus      `json:"vnis"`
 }
 
 // VNIStatus is one VNI of a Status.
 type VNIStatus struct {
-	VNI      vxlan.VNI    `json:"vni"`
-	Device   string       `json:"device"`
-	MAC      vxlan.MAC    `json:"mac"`
-	MTU      int          `json:"mtu"`
-	Offload  string       `json:"offload"`
-	Queues   int          `json:"queues"`
-	Entries  int          `json:"entries"`
-	Peers    []PeerStatus `json:"peers"`
-	Counters Counters     `json:"counters"`
+	VNI    vxlan.VNI `json:"vni"`
+	Device string    `json:"device"`
+	// VLAN is the VLAN id that frames of the VNI carry on the device, if it is
+	// a trunk.
+	VLAN    uint16    `json:"vlan,omitempty"`
+	MAC     vxlan.MAC `json:"mac"`
+	MTU     int       `json:"mtu"`
+	Offload string    `json:"offload"`
+	Queues  int       `json:"queues"`
+	Entries int       `json:"entries"`
+	// ARP is flood, suppress or proxy; the first has no neighbours.
+	ARP        string       `json:"arp"`
+	Neighbours int          `json:"neighbours"`
+	Peers      []PeerStatus `json:"peers"`
+	Counters   Counters     `json:"counters"`
+	// Groups are those of frames that arrived and that GroupPolicy.Accept has,
+	// delivered in the end or not.
+	Groups []GroupStatus `json:"groups,omitempty"`
 }
 
 // PeerStatus is one VTEP that may speak in a VNI.
@@ -80,8 +93,15 @@ func (e *Endpoint) Status() Status {
 			RxDropBadHeader:  e.counters.dropBadHeader.Load(),
 			RxDropShortFrame: e.counters.dropShortFrame.Load(),
 			RxDropUnknownVNI: e.counters.dropUnknownVNI.Load(),
+
+			TxDropUnknownVLAN: e.counters.dropUnknownVLAN.Load(),
 		},
-		VNIs: []VNIStatus{},
+		VNIs:    []VNIStatus{},
+		Workers: len(e.workers),
+		IO:      "goroutines",
+	}
+	if s.Workers > 0 {
+		s.IO = e.workers[0].kind()
 	}
 	var locals []string
 	for _, a := range e.conn.Locals() {
@@ -107,12 +127,17 @@ func (e *Endpoint) sorted() []*overlay {
 
 func (o *overlay) status(now time.Duration) VNIStatus {
 	v := VNIStatus{
-		VNI: o.vni, Device: o.device.Name(), MAC: o.mac, MTU: o.device.MTU(),
+		VNI: o.vni, Device: o.device.Name(), VLAN: o.vid, MAC: o.mac, MTU: o.device.MTU(),
 		Offload:  o.device.Features().String(),
 		Queues:   len(o.device.Readers()),
 		Entries:  o.table.Len(),
+		ARP:      ARPFlood.String(),
 		Peers:    []PeerStatus{},
 		Counters: read(&o.rx, &o.tx),
+		Groups:   o.header.groups.status(),
+	}
+	if n := o.neighbours; n != nil {
+		v.ARP, v.Neighbours = n.mode.String(), n.table.Len()
 	}
 	for a, p := range *o.senders.Load() {
 		ps := PeerStatus{

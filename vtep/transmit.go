@@ -29,10 +29,23 @@ const (
 // runs to completion: whoever reads a frame also sends it.
 type transmitter struct {
 	e      *Endpoint
-	o      *overlay
+	o      *overlay // of a trunk: that of the frames at hand
+	queue  int      // of the device
 	reader tap.Reader
 	sender transport.Sender
-	batch  tap.Batch
+
+	answers *answers // made with the first
+
+	trunk  *trunk // nil: the device is o's alone
+	owners []*overlay
+	mine   []tap.Frame
+
+	// Where a worker serves it.
+	worker *worker
+	id     int32
+	fd     int
+	stream stream
+	held   *workshop // what waits for room on the underlay
 }
 
 // workshop is where one batch becomes trains. Transmitters share them through
@@ -40,9 +53,11 @@ type transmitter struct {
 type workshop struct {
 	buf    []byte
 	used   int
+	sent   int // of trains
 	trains []transport.Train
 	owners []trainOwner // of trains
 	open   bool         // the last train may grow
+	outer  outerFields  // of that train
 
 	frames []pending
 	lanes  []lane
@@ -54,9 +69,9 @@ type workshop struct {
 
 // pending is what is known of one frame of the batch.
 type pending struct {
-	next int32 // the lane's next frame, -1 = none
-	tos  uint8
-	hash uint32
+	next  int32 // the lane's next frame, -1 = none
+	hash  uint32
+	outer outerFields
 }
 
 // lane is a queue of frames with one destination and one source port, in the
@@ -72,6 +87,7 @@ type lane struct {
 
 // trainOwner is who a train counts for.
 type trainOwner struct {
+	tx      *txCounters
 	peer    *peer
 	frames  int
 	bytes   int
@@ -87,27 +103,42 @@ var workshops = sync.Pool{New: func() any {
 	}
 }}
 
-// run carries batches until the device or the underlay is closed. It returns
-// what ended it.
+// run carries batches until the device or the underlay is closed, where no
+// worker does. It returns what ended it.
 func (t *transmitter) run() error {
+	var batch tap.Batch
 	for {
-		if err := t.reader.Read(&t.batch); err != nil {
+		if err := t.reader.Read(&batch); err != nil {
 			return err
 		}
 		w := workshops.Get().(*workshop)
-		t.carry(w, t.batch.Frames)
+		t.carry(w, batch.Frames)
 		workshops.Put(w)
 	}
 }
 
 // carry sends one batch.
 func (t *transmitter) carry(w *workshop, frames []tap.Frame) {
+	w.pack(t, frames)
+	w.flush(t)
+}
+
+// pack makes trains of a batch.
+func (w *workshop) pack(t *transmitter, frames []tap.Frame) {
+	if t.trunk != nil {
+		w.dispatch(t, frames)
+		return
+	}
+	w.packOwn(t, frames)
+}
+
+// packOwn makes trains of frames that are all of t.o.
+func (w *workshop) packOwn(t *transmitter, frames []tap.Frame) {
 	w.sort(t, frames)
-	header := binary.BigEndian.Uint64(headerBytes(t.o.vni))
+	header := binary.BigEndian.Uint64(headerBytes(t.o.vni)) | t.o.header.extension
 	for i := range w.lanes {
 		w.buildAll(t, &w.lanes[i], frames, header)
 	}
-	w.flush(t)
 }
 
 // buildAll turns a lane into trains: those of one VNI after those of another,
@@ -157,8 +188,15 @@ func (w *workshop) sort(t *transmitter, frames []tap.Frame) {
 	for i := range frames {
 		f := &frames[i]
 		w.frames = append(w.frames, pending{next: -1})
+		if o.vlan != VLANKeep && tap.VLANTagged(f.Bytes) && !o.untag(f) {
+			o.tx.dropVLAN.Add(w.standsFor(f))
+			continue
+		}
 		if w.inner.Parse(f.Bytes) != nil {
 			o.tx.dropBadFrame.Add(1)
+			continue
+		}
+		if o.neighbours != nil && t.neighbour(f) {
 			continue
 		}
 		var replicas []fdb.Remote
@@ -177,7 +215,7 @@ func (w *workshop) sort(t *transmitter, frames []tap.Frame) {
 		}
 		p := &w.frames[i]
 		p.hash = w.inner.Hash
-		p.tos = uint8(vxlan.EncapECN(w.inner.ECN()))
+		p.outer = o.outer.of(&w.inner)
 		w.enqueue(o, to, replicas, uint32(uint64(p.hash)*flows>>32), int32(i))
 	}
 }
@@ -278,8 +316,7 @@ func (w *workshop) owner() *trainOwner      { return &w.owners[len(w.owners)-1] 
 // continues says whether the open train takes one more datagram of size bytes
 // from this frame, apart from its stride.
 func (w *workshop) continues(p *pending, size int) bool {
-	tr := w.train()
-	return tr.TOS == p.tos && len(tr.Buf)+size <= transport.MaxBytes && w.owner().frames < w.segments
+	return w.outer == p.outer && len(w.train().Buf)+size <= transport.MaxBytes && w.owner().frames < w.segments
 }
 
 // begin closes the open train and opens one with this stride. There is room
@@ -290,9 +327,11 @@ func (w *workshop) begin(t *transmitter, l *lane, p *pending, stride int) {
 		w.flush(t)
 	}
 	w.trains = append(w.trains, transport.Train{
-		Buf: w.buf[w.used:w.used], Stride: stride, Hash: p.hash, TOS: p.tos,
+		Buf: w.buf[w.used:w.used], Stride: stride, Hash: p.hash,
 	})
-	w.owners = append(w.owners, trainOwner{peer: l.peer})
+	p.outer.put(w.train())
+	w.outer = p.outer
+	w.owners = append(w.owners, trainOwner{tx: &t.o.tx, peer: l.peer})
 	w.open = true
 }
 
@@ -332,44 +371,84 @@ func (w *workshop) closeTrain(t *transmitter, l *lane) {
 	}
 }
 
-// flush sends all trains and counts them. No train is open.
-func (w *workshop) flush(t *transmitter) {
-	tx := &t.o.tx
-	var frames, bytes, flooded int
-	for done := 0; done < len(w.trains); {
-		n, err := t.sender.Send(w.trains[done:])
-		for _, o := range w.owners[done : done+n] {
-			frames += o.frames
-			bytes += o.bytes
-			if o.flooded {
-				flooded += o.frames
-			}
-			if o.peer != nil {
-				o.peer.txFrames.Add(uint64(o.frames))
-				o.peer.txBytes.Add(uint64(o.bytes))
-			}
+// flush sends all trains and counts them, waiting where the underlay makes it
+// wait. No train is open.
+func (w *workshop) flush(t *transmitter) { w.send(t, t.sender.Send) }
+
+// trySend is flush without waiting. It returns false when the underlay had no
+// room: then it wants to be called again.
+func (w *workshop) trySend(t *transmitter) bool { return w.send(t, t.sender.TrySend) }
+
+func (w *workshop) send(t *transmitter, send func([]transport.Train) (int, error)) bool {
+	var sum sendTally
+	blocked := false
+	for w.sent < len(w.trains) && !blocked {
+		n, err := send(w.trains[w.sent:])
+		for i := range n {
+			sum.add(&w.owners[w.sent+i])
 		}
-		done += n
-		if err != nil && done < len(w.trains) {
-			if w.lastMayFit(done, err) {
-				tx.drop(err, w.owners[done].frames-1)
-				w.keepLast(done)
-				continue
-			}
-			tx.drop(err, w.owners[done].frames)
-			done++
+		w.sent += n
+		switch {
+		case err == nil || w.sent == len(w.trains):
+		case err == transport.ErrWouldBlock:
+			blocked = true
+		case w.lastMayFit(w.sent, err):
+			o := &w.owners[w.sent]
+			o.tx.drop(err, o.frames-1)
+			w.keepLast(w.sent)
+		default:
+			o := &w.owners[w.sent]
+			o.tx.drop(err, o.frames)
+			w.sent++
 		}
 	}
-	if frames > 0 {
-		tx.frames.Add(uint64(frames))
-		tx.bytes.Add(uint64(bytes))
+	sum.settle()
+	if !blocked {
+		w.discard()
 	}
-	if flooded > 0 {
-		tx.flooded.Add(uint64(flooded))
+	return !blocked
+}
+
+// sendTally gathers what was sent of one VNI, so that its counters are touched
+// once a Send. Only those of a trunk share a workshop.
+type sendTally struct {
+	tx                     *txCounters
+	frames, bytes, flooded int
+}
+
+func (s *sendTally) add(o *trainOwner) {
+	if o.tx != s.tx {
+		s.settle()
+		s.tx = o.tx
 	}
+	s.frames += o.frames
+	s.bytes += o.bytes
+	if o.flooded {
+		s.flooded += o.frames
+	}
+	if o.peer != nil {
+		o.peer.txFrames.Add(uint64(o.frames))
+		o.peer.txBytes.Add(uint64(o.bytes))
+	}
+}
+
+// settle counts what was gathered.
+func (s *sendTally) settle() {
+	if s.frames > 0 {
+		s.tx.frames.Add(uint64(s.frames))
+		s.tx.bytes.Add(uint64(s.bytes))
+	}
+	if s.flooded > 0 {
+		s.tx.flooded.Add(uint64(s.flooded))
+	}
+	*s = sendTally{}
+}
+
+// discard forgets all trains.
+func (w *workshop) discard() {
 	w.trains = w.trains[:0]
 	w.owners = w.owners[:0]
-	w.used = 0
+	w.used, w.sent = 0, 0
 }
 
 // lastMayFit says whether train i was refused for the length of its datagrams

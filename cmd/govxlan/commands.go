@@ -10,6 +10,7 @@ func commands() []*cobra.Command {
 		newDemoCommand(),
 		newFDBCommand(),
 		newMonitorCommand(),
+		newNeighCommand(),
 		newNexthopCommand(),
 		newPeerCommand(),
 		newStatusCommand(),

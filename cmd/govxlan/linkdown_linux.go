@@ -15,16 +15,18 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// forgetWhenDown removes learned and dynamic entries of a VNI each time that
-// its device goes down, as the kernel's vxlan does, until ctx is done. Not to
+// forgetWhenDown removes learned and dynamic entries of VNIs each time that
+// their device goes down, as the kernel's vxlan does, until ctx is done. Not to
 // hear of that is no reason to end: then they age.
-func forgetWhenDown(ctx context.Context, e *vtep.Endpoint, v vxlan.VNI, device tap.Config, log *zap.Logger) error {
+func forgetWhenDown(ctx context.Context, e *vtep.Endpoint, vnis []vxlan.VNI, device tap.Config, log *zap.Logger) error {
 	log = log.With(zap.String("device", device.Name))
 	for ctx.Err() == nil {
 		if err := watchLink(ctx, device, func() {
-			// An error is of a VNI that has just been deleted.
-			if n, err := e.Flush(v, fdb.Filter{Kinds: []fdb.Kind{fdb.KindLearned, fdb.KindDynamic}}); err == nil {
-				log.Info("the device is down, what was learned is forgotten", zap.Stringer("vni", v), zap.Int("entries", n))
+			for _, v := range vnis {
+				// An error is of a VNI that has just been deleted.
+				if n, err := e.Flush(v, fdb.Filter{Kinds: []fdb.Kind{fdb.KindLearned, fdb.KindDynamic}}); err == nil {
+					log.Info("the device is down, what was learned is forgotten", zap.Stringer("vni", v), zap.Int("entries", n))
+				}
 			}
 		}); err != nil {
 			log.Warn("cannot hear when the device goes down", zap.Error(err))

@@ -12,6 +12,6 @@ import (
 )
 
 // forgetWhenDown does nothing here: what was learned ages.
-func forgetWhenDown(context.Context, *vtep.Endpoint, vxlan.VNI, tap.Config, *zap.Logger) error {
+func forgetWhenDown(context.Context, *vtep.Endpoint, []vxlan.VNI, tap.Config, *zap.Logger) error {
 	return nil
 }

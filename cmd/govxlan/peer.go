@@ -55,7 +55,7 @@ func newPeerChangeCommand(name, verb, short string) *cobra.Command {
 			if err != nil {
 				return err
 			}
-			var all []control.Changed
+			var all []control.FDBChanged
 			for _, p := range peers {
 				c := control.FDBChange{Verb: verb, VNI: v, Destination: control.Destination{VTEP: p.Addr(), Port: p.Port()}}
 				if own != nil {

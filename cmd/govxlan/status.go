@@ -70,15 +70,26 @@ func newStatusCommand() *cobra.Command {
 // printStatus prints an endpoint in at most 80 columns.
 func printStatus(w io.Writer, s control.Status) error {
 	fmt.Fprintf(w, "govxlan %s  local %s port %d  up %v\n", s.Version, s.Local, s.Port, duration(s.Uptime))
+	fmt.Fprintf(w, "  %d threads carry frames, by %s\n", s.Workers, s.IO)
 	if d := drops(s.Counters); d != "" {
 		fmt.Fprintf(w, "  dropped before any VNI: %s\n", d)
 	}
 	for _, v := range s.VNIs {
-		fmt.Fprintf(w, "\nvni %v  device %s  mac %v  mtu %d\n", v.VNI, v.Device, v.MAC, v.MTU)
+		device := v.Device
+		if v.VLAN != 0 {
+			device = fmt.Sprintf("%s vlan %d", device, v.VLAN)
+		}
+		fmt.Fprintf(w, "\nvni %v  device %s  mac %v  mtu %d\n", v.VNI, device, v.MAC, v.MTU)
 		fmt.Fprintf(w, "  offload %s  queues %d  fdb %d entries\n", v.Offload, v.Queues, v.Entries)
+		if v.ARP != vtep.ARPFlood.String() {
+			fmt.Fprintf(w, "  arp %s  neighbours %d  answered %d\n", v.ARP, v.Neighbours, v.Counters.TxARPAnswered)
+		}
 		fmt.Fprintf(w, "  rx %d frames %s  tx %d frames %s\n", v.Counters.RxFrames, size(v.Counters.RxBytes), v.Counters.TxFrames, size(v.Counters.TxBytes))
 		if d := drops(v.Counters); d != "" {
 			fmt.Fprintf(w, "  dropped: %s\n", d)
+		}
+		if len(v.Groups) > 0 {
+			fmt.Fprintf(w, "  frames of groups: %s\n", groups(v.Groups))
 		}
 		t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
 		fmt.Fprintln(t, "  PEER\tHEARD\tRX FRAMES\tRX\tTX FRAMES\tTX")
@@ -101,6 +112,20 @@ func printStatus(w io.Writer, s control.Status) error {
 		}
 	}
 	return nil
+}
+
+// groups lists the groups of group policy that frames came from.
+func groups(all []vtep.GroupStatus) string {
+	const most = 8 // of one line; all are in the JSON form
+	var list []string
+	for i, g := range all {
+		if i == most {
+			list = append(list, fmt.Sprintf("and %d more", len(all)-most))
+			break
+		}
+		list = append(list, fmt.Sprintf("%d (%d)", g.Group, g.RxFrames))
+	}
+	return strings.Join(list, ", ")
 }
 
 // duration of a status, readable.

@@ -9,6 +9,7 @@ import (
 	"net/netip"
 	"os"
 	"os/signal"
+	"runtime"
 	"strings"
 	"syscall"
 	"time"
@@ -26,6 +27,7 @@ import (
 // upFlags are the flags of up as typed.
 type upFlags struct {
 	vni          uint32
+	vniGiven     bool
 	peers        []string
 	local        string
 	dev          string
@@ -42,13 +44,18 @@ type upFlags struct {
 	maxEntries   int
 	boundAll     bool
 	allowUnknown bool
+	arp          arpFlags
 	offload      string
 	queues       int
+	workers      int
 	busyPoll     time.Duration
 	logLevel     string
 	logFormat    string
 	control      string
 	pprof        string
+	outer        outerFlags
+	header       headerFlags
+	vlan         vlanFlags
 }
 
 func newUpCommand() *cobra.Command {
@@ -69,7 +76,8 @@ one line when frames can flow, and remove everything on SIGINT or SIGTERM.`,
   govxlan up --vni 7 --peer 192.168.52.204 --peer '[fd00::205]:4790'`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			if !cmd.Flags().Changed("vni") {
+			f.vniGiven = cmd.Flags().Changed("vni")
+			if !f.vniGiven && len(f.vlan.maps) == 0 {
 				return usagef("up needs --vni N (0 to 16777215), for example: govxlan up --vni 4097 --peer 192.168.52.204")
 			}
 			if cmd.Flags().Changed("peer") && len(f.peers) == 0 {
@@ -94,7 +102,7 @@ one line when frames can flow, and remove everything on SIGINT or SIGTERM.`,
 	fs.StringVar(&f.local, "local", "", "source and listening address (default: by the route to the first peer)")
 	fs.StringVar(&f.dev, "dev", "", "underlay interface (default: by route)")
 	fs.Uint16Var(&f.port, "port", vxlan.Port, "UDP port to listen on and to send to")
-	fs.StringVar(&f.sourcePorts, "source-ports", fmt.Sprintf("%d-%d", vxlan.SourcePortLo, vxlan.SourcePortHi), "outer source ports LO-HI, by hash of the inner flow")
+	fs.StringVar(&f.sourcePorts, "source-ports", fmt.Sprintf("%d-%d", vxlan.SourcePortLo, vxlan.SourcePortHi), "outer source ports LO-HI, by hash of the inner flow, or one port")
 	fs.StringVar(&f.name, "name", "", "name of the TAP device (default: vx<VNI>)")
 	fs.StringSliceVar(&f.addrs, "addr", nil, "address on the TAP, ADDR/BITS; repeatable")
 	fs.StringVar(&f.mac, "mac", "", "MAC address of the TAP (default: derived from VNI and local address)")
@@ -106,12 +114,17 @@ one line when frames can flow, and remove everything on SIGINT or SIGTERM.`,
 	fs.IntVar(&f.maxEntries, "max-entries", 65536, "learned entries at most; 0 for no limit")
 	fs.BoolVar(&f.boundAll, "max-entries-all", false, "count what the user enters, and the flood list, against --max-entries too, and refuse what is too much")
 	fs.BoolVar(&f.allowUnknown, "allow-unknown-vteps", false, "accept frames from VTEPs that are neither peer nor static")
+	f.arp.add(cmd)
 	fs.StringVar(&f.offload, "offload", "auto", "auto: whatever the kernel offers; off: plain frames and datagrams")
-	fs.IntVar(&f.queues, "queues", 0, "queues of the TAP and sockets of the port (default 1)")
+	fs.IntVar(&f.queues, "queues", 0, "queues of the TAP and sockets of the port, among which flows are spread (default: 8, or one a core if that is more)")
+	fs.IntVar(&f.workers, "workers", 0, "threads that carry frames (default: one a core, at most 8)")
 	fs.StringVar(&f.control, "control", "", "control socket (default: /run/govxlan/<port>-<network namespace>.sock)")
 	fs.DurationVar(&f.busyPoll, "busy-poll", 0, "poll this long before sleeping, such as 50us: latency for CPU (default off)")
 	fs.StringVar(&f.pprof, "pprof", "", "serve profiles on this loopback address, such as 127.0.0.1:6060")
 	fs.StringVar(&f.logLevel, "log-level", "info", "debug, info, warn or error")
+	f.outer.add(fs)
+	f.header.add(fs)
+	f.vlan.add(fs)
 	fs.StringVar(&f.logFormat, "log-format", "text", "text or json, on standard error")
 	return cmd
 }
@@ -131,11 +144,16 @@ type upPlan struct {
 	maxEntries   int
 	boundAll     bool
 	allowUnknown bool
+	arp          arpPlan
 	offload      bool
 	queues       int
+	workers      int
 	busyPoll     time.Duration
 	control      string
 	pprof        string
+	outer        outerPlan
+	header       headerPlan
+	vlan         vlanPlan
 	newLogger    func(io.Writer) *zap.Logger
 }
 
@@ -148,13 +166,31 @@ func (f *upFlags) plan() (*upPlan, error) {
 		learning:     f.learning,
 		boundAll:     f.boundAll,
 		allowUnknown: f.allowUnknown,
-		queues:       max(f.queues, 1),
+		queues:       f.queues,
 		control:      f.control,
 		pprof:        f.pprof,
 		busyPoll:     f.busyPoll,
+		workers:      f.workers,
+	}
+	if p.workers == 0 {
+		p.workers = min(runtime.GOMAXPROCS(0), 8)
+	}
+	if p.queues == 0 {
+		p.queues = max(8, p.workers)
 	}
 	if !p.vni.Valid() {
 		return nil, usagef("--vni %d: a VNI has 24 bits, so 0 to %d", f.vni, vxlan.MaxVNI)
+	}
+	var err error
+	if p.vlan, err = f.vlan.plan(p.vni, f.vniGiven); err != nil {
+		return nil, err
+	}
+	if !f.vniGiven && len(p.vlan.trunk) > 0 {
+		// It stands for the whole in what is named or derived from a VNI.
+		p.vni = p.vlan.trunk[0].vni
+		if len(f.addrs) > 0 {
+			return nil, usagef("--addr %s is for frames without a VLAN tag, which --vlan-map takes nowhere: give them a VNI with --vni", f.addrs[0])
+		}
 	}
 	if f.port == 0 {
 		return nil, usagef("--port 0: give the UDP port to listen on, such as %d", vxlan.Port)
@@ -178,12 +214,11 @@ func (f *upFlags) plan() (*upPlan, error) {
 			return nil, usagef("--local %q: one address of each family at most", f.local)
 		}
 	}
-	var err error
 	if p.sourcePorts, err = vxlan.ParsePortRange(f.sourcePorts); err != nil {
 		return nil, usagef("--source-ports %q: give LO-HI, such as %d-%d", f.sourcePorts, vxlan.SourcePortLo, vxlan.SourcePortHi)
 	}
 
-	p.device = tap.Config{Name: f.name, Netns: f.netns, MTU: f.mtu, Bridge: f.bridge, Queues: p.queues, BusyPoll: f.busyPoll}
+	p.device = tap.Config{Name: f.name, Netns: f.netns, MTU: f.mtu, Bridge: f.bridge, Queues: p.queues}
 	if p.device.Name == "" {
 		p.device.Name = fmt.Sprintf("vx%d", p.vni)
 	}
@@ -221,6 +256,9 @@ func (f *upFlags) plan() (*upPlan, error) {
 	if f.queues < 0 || f.queues > 64 {
 		return nil, usagef("--queues %d: give 1 to 64", f.queues)
 	}
+	if f.workers < 0 || f.workers > p.queues {
+		return nil, usagef("--workers %d: give 1 to %d, which is how many --queues there are", f.workers, p.queues)
+	}
 	if f.busyPoll < 0 || f.busyPoll > time.Second {
 		return nil, usagef("--busy-poll %v: give a short time such as 50us, or 0", f.busyPoll)
 	}
@@ -235,6 +273,15 @@ func (f *upFlags) plan() (*upPlan, error) {
 	}
 	if p.maxEntries = f.maxEntries; p.maxEntries == 0 {
 		p.maxEntries = -1
+	}
+	if p.outer, err = f.outer.plan(); err != nil {
+		return nil, err
+	}
+	if p.header, err = f.header.plan(); err != nil {
+		return nil, err
+	}
+	if p.arp, err = f.arp.plan(); err != nil {
+		return nil, err
 	}
 	if p.newLogger, err = loggerFor(f.logLevel, f.logFormat); err != nil {
 		return nil, usageError{err}
@@ -256,6 +303,9 @@ func checkDeviceName(name string) error {
 // run brings the endpoint up and carries frames until ctx is done.
 func (p *upPlan) run(ctx context.Context, stdout, stderr io.Writer) (err error) {
 	log := p.newLogger(stderr)
+	// Workers keep their threads while they wait for what is to come at once:
+	// leave one to everything else.
+	runtime.GOMAXPROCS(max(runtime.GOMAXPROCS(0), p.workers+1))
 	var profiles net.Listener
 	if p.pprof != "" {
 		if profiles, err = listenPprof(p.pprof); err != nil {
@@ -282,11 +332,16 @@ func (p *upPlan) run(ctx context.Context, stdout, stderr io.Writer) (err error) 
 		}
 	}
 
-	conn, err := transport.ListenUDP(transport.UDPConfig{
+	if err := p.outer.checkFamilies(under.families()); err != nil {
+		return usageError{err}
+	}
+	sockets := transport.UDPConfig{
 		Local: under.local, Port: p.port, Device: p.dev,
 		SourcePortLo: p.sourcePorts.Lo, SourcePortHi: p.sourcePorts.Hi,
-		Receivers: p.queues, BusyPoll: p.busyPoll, NoGSO: !p.offload, NoGRO: !p.offload,
-	})
+		Receivers: p.queues, NoGSO: !p.offload, NoGRO: !p.offload,
+	}
+	p.outer.apply(&sockets)
+	conn, err := transport.ListenUDP(sockets)
 	if err != nil {
 		return p.explainListen(err, under.local)
 	}
@@ -312,12 +367,20 @@ func (p *upPlan) run(ctx context.Context, stdout, stderr io.Writer) (err error) 
 		}
 		return err
 	}
-	endpoint, err := vtep.New(vtep.Config{Conn: conn, Logger: log})
-	if err == nil {
+	var vnis []vxlan.VNI
+	endpoint, err := vtep.New(vtep.Config{Conn: conn, Logger: log, Workers: p.workers, BusyPoll: p.busyPoll})
+	for _, m := range p.vlan.vnis(p.vni) {
+		if err != nil {
+			break
+		}
+		vnis = append(vnis, m.vni)
 		err = endpoint.AddVNI(vtep.VNIConfig{
-			VNI: p.vni, Device: dev, Peers: peers,
+			VNI: m.vni, Device: dev, Trunk: len(p.vlan.trunk) > 0, VID: m.vid, Peers: peers,
 			AllowUnknownVTEPs: p.allowUnknown, DisableLearning: !p.learning,
 			Ageing: p.ageing, MaxEntries: p.maxEntries, BoundAll: p.boundAll,
+			Outer: p.outer.OuterConfig, ReservedBits: p.header.reserved, GroupPolicy: p.header.policy,
+			VLAN: p.vlan.mode,
+			ARP:  p.arp.mode, Neighbours: p.arp.neighbours, SnoopNeighbours: p.arp.snoop,
 		})
 	}
 	if err != nil {
@@ -327,8 +390,11 @@ func (p *upPlan) run(ctx context.Context, stdout, stderr io.Writer) (err error) 
 	if err != nil {
 		return errors.Join(err, endpoint.Close())
 	}
+	if p.outer.zero4 || p.outer.zero6 {
+		log.Info("the outer UDP checksum is off, for which the kernel takes no UDP_SEGMENT: datagrams leave one by one")
+	}
 	log.Info("endpoint is up", zap.Stringer("vni", p.vni), zap.String("device", dev.Name()),
-		zap.Stringer("offload", dev.Features()), zap.Int("queues", len(dev.Readers())),
+		zap.Stringer("offload", dev.Features()), zap.Int("queues", len(dev.Readers())), zap.Int("workers", p.workers),
 		zap.Int("train", conn.Limits().Segments), zap.Int("source_ports", conn.Limits().Flows),
 		zap.String("version", version))
 	if _, err := fmt.Fprintln(stdout, upLine(p, conn, dev, peers)); err != nil {
@@ -337,7 +403,7 @@ func (p *upPlan) run(ctx context.Context, stdout, stderr io.Writer) (err error) 
 	tasks, ctx := errgroup.WithContext(ctx)
 	tasks.Go(func() error { return server.Serve(ctx) })
 	tasks.Go(func() error { return endpoint.Run(ctx) })
-	tasks.Go(func() error { return forgetWhenDown(ctx, endpoint, p.vni, device, log) })
+	tasks.Go(func() error { return forgetWhenDown(ctx, endpoint, vnis, device, log) })
 	if profiles != nil {
 		tasks.Go(func() error { return servePprof(ctx, profiles) })
 	}
@@ -374,8 +440,12 @@ func upLine(p *upPlan, conn transport.Conn, dev tap.Device, peers []netip.AddrPo
 	if len(names) == 0 {
 		names = []string{"none"}
 	}
-	return fmt.Sprintf("up %s vni %v local %s peers %s mtu %d mac %v", dev.Name(), p.vni,
+	line := fmt.Sprintf("up %s vni %v local %s peers %s mtu %d mac %v", dev.Name(), p.vni,
 		strings.Join(locals, ","), strings.Join(names, ","), dev.MTU(), dev.MAC())
+	if trunk := p.vlan.String(); trunk != "" {
+		line += " vlans " + trunk
+	}
+	return line
 }
 
 // explainListen says who holds the port, and what to do.
@@ -385,6 +455,8 @@ func (p *upPlan) explainListen(err error, local []netip.Addr) error {
 		return fmt.Errorf("UDP port %d is held by %s: stop that, or choose another with --port (the peers must use the same)", p.port, portHolder(p.port))
 	case errors.Is(err, transport.ErrNoAddress):
 		return fmt.Errorf("local address %v is not on this host: give one that 'ip address' shows with --local", local[0])
+	case errors.Is(err, transport.ErrSharedSourcePort):
+		return fmt.Errorf("--df inherit sends from two sockets a port, which --source-ports %v does not allow where --port %d receives: give another or a wider range", p.sourcePorts, p.port)
 	case errors.Is(err, transport.ErrNoSourcePort):
 		return fmt.Errorf("no port of --source-ports %v is free: give a wider range", p.sourcePorts)
 	case p.dev != "" && errors.Is(err, syscall.ENODEV):

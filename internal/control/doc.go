@@ -7,6 +7,8 @@
 //	GET /v1/nexthops       nexthop groups; vni as above
 //	POST /v1/nexthops      a change: NexthopChange
 //	GET /v1/watch          events, one JSON object a line, without end; vni as above
+//	GET /v1/neigh          neighbours; vni as above
+//	POST /v1/neigh         a change: NeighbourChange
 //
 // The socket is found by the UDP port and the network namespace:
 //

@@ -2,13 +2,9 @@ package control
 
 import (
 	"context"
-	"encoding/json"
-	"errors"
 	"fmt"
 	"net/http"
 	"net/netip"
-	"net/url"
-	"strings"
 
 	"github.com/govxlan/govxlan/fdb"
 	"github.com/govxlan/govxlan/vtep"
@@ -62,15 +58,12 @@ type NexthopChange struct {
 	Remotes []Destination `json:"remotes,omitempty"`
 }
 
-// Changed is what came of a change.
-type Changed struct {
-	VNI vxlan.VNI `json:"vni"`
+// FDBChanged is what came of a change.
+type FDBChanged struct {
+	Changed
 	// Removed entries, of a flush or with a nexthop group.
 	Removed int `json:"removed"`
 }
-
-// errRequest marks a request that no client of ours makes.
-type errRequest struct{ error }
 
 func (s *Server) fdbRoutes(mux *http.ServeMux) {
 	mux.HandleFunc("POST /v1/fdb", func(w http.ResponseWriter, r *http.Request) { change(s, w, r, s.changeFDB) })
@@ -83,56 +76,7 @@ func (s *Server) fdbRoutes(mux *http.ServeMux) {
 	mux.HandleFunc("GET /v1/watch", s.watch)
 }
 
-// change reads a wish, has it done, and answers.
-func change[Wish any](s *Server, w http.ResponseWriter, r *http.Request, do func(Wish) (Changed, error)) {
-	var wish Wish
-	d := json.NewDecoder(http.MaxBytesReader(w, r.Body, 1<<20))
-	d.DisallowUnknownFields()
-	if err := d.Decode(&wish); err != nil {
-		http.Error(w, "request: "+err.Error(), http.StatusBadRequest)
-		return
-	}
-	c, err := do(wish)
-	if err != nil {
-		http.Error(w, plain(err), statusOf(err))
-		return
-	}
-	answer(w, c)
-}
-
-// plain is an error without the names of the packages that it came through.
-func plain(err error) string {
-	text := err.Error()
-	if i := strings.Index(text, ": VNI "); i >= 0 && strings.HasPrefix(text, "vtep: ") {
-		text = text[i+2:]
-	}
-	return strings.ReplaceAll(text, "fdb: ", "")
-}
-
-func statusOf(err error) int {
-	var request errRequest
-	switch {
-	case errors.As(err, &request):
-		return http.StatusBadRequest
-	case errors.Is(err, vtep.ErrNoVNI), errors.Is(err, fdb.ErrNotFound), errors.Is(err, fdb.ErrNexthops):
-		return http.StatusNotFound
-	}
-	return http.StatusConflict
-}
-
-// only returns the VNI of a wish, which need not be named where there is one.
-func (s *Server) only(v *vxlan.VNI) (vxlan.VNI, error) {
-	if v != nil {
-		return *v, nil
-	}
-	vnis := s.endpoint.Status().VNIs
-	if len(vnis) == 1 {
-		return vnis[0].VNI, nil
-	}
-	return 0, errRequest{fmt.Errorf("the endpoint has %d VNIs: choose one with --vni", len(vnis))}
-}
-
-func (s *Server) changeFDB(c FDBChange) (done Changed, err error) {
+func (s *Server) changeFDB(c FDBChange) (done FDBChanged, err error) {
 	if done.VNI, err = s.only(c.VNI); err != nil {
 		return done, err
 	}
@@ -170,7 +114,7 @@ func (s *Server) changeFDB(c FDBChange) (done Changed, err error) {
 	return done, errRequest{fmt.Errorf("there is no verb %q", c.Verb)}
 }
 
-func (s *Server) changeNexthops(c NexthopChange) (done Changed, err error) {
+func (s *Server) changeNexthops(c NexthopChange) (done FDBChanged, err error) {
 	if done.VNI, err = s.only(c.VNI); err != nil {
 		return done, err
 	}
@@ -196,24 +140,16 @@ func (s *Server) changeNexthops(c NexthopChange) (done Changed, err error) {
 }
 
 // ChangeFDB has the endpoint change an FDB.
-func (c *Client) ChangeFDB(ctx context.Context, wish FDBChange) (done Changed, err error) {
+func (c *Client) ChangeFDB(ctx context.Context, wish FDBChange) (done FDBChanged, err error) {
 	return done, c.post(ctx, "/v1/fdb", wish, &done)
 }
 
 // ChangeNexthops has the endpoint change a nexthop group.
-func (c *Client) ChangeNexthops(ctx context.Context, wish NexthopChange) (done Changed, err error) {
+func (c *Client) ChangeNexthops(ctx context.Context, wish NexthopChange) (done FDBChanged, err error) {
 	return done, c.post(ctx, "/v1/nexthops", wish, &done)
 }
 
 // Nexthops returns the nexthop groups of all VNIs, or of some.
 func (c *Client) Nexthops(ctx context.Context, only ...vxlan.VNI) (groups []vtep.NexthopStatus, err error) {
 	return groups, c.get(ctx, "/v1/nexthops", vniQuery(only), &groups)
-}
-
-func vniQuery(only []vxlan.VNI) url.Values {
-	q := url.Values{}
-	for _, v := range only {
-		q.Add("vni", v.String())
-	}
-	return q
 }
