@@ -117,9 +117,11 @@ type Writer interface {
 // Device is an Ethernet device of the host whose far end is this program.
 type Device interface {
 	Name() string
-	// MTU is the largest layer-3 packet that the device carries, in bytes, as
-	// it was when the device was opened.
+	// MTU is the largest layer-3 packet that the device carries now, in bytes,
+	// whoever set it.
 	MTU() int
+	// SetMTU sets it.
+	SetMTU(mtu int) error
 	// MAC is the device's own address as the network stack sees it.
 	MAC() net.HardwareAddr
 	// Features are those in force, which may be fewer than asked for, and

@@ -3,6 +3,7 @@ package tap
 import (
 	"net"
 	"sync"
+	"sync/atomic"
 )
 
 // memoryQueue bounds the frames that wait in each direction of a Memory device;
@@ -20,7 +21,7 @@ type MemoryConfig struct {
 // network stack through its Host methods. It builds on every system.
 type Memory struct {
 	name string
-	mtu  int
+	mtu  atomic.Int64
 	mac  net.HardwareAddr
 
 	toReader chan []byte
@@ -34,14 +35,15 @@ var _ Device = (*Memory)(nil)
 // NewMemory returns an open device.
 func NewMemory(cfg MemoryConfig) *Memory {
 	m := &Memory{
-		name: cfg.Name, mtu: cfg.MTU, mac: cfg.MAC,
+		name: cfg.Name, mac: cfg.MAC,
 		toReader: make(chan []byte, memoryQueue),
 		toHost:   make(chan []byte, memoryQueue),
 		closed:   make(chan struct{}),
 	}
-	if m.mtu == 0 {
-		m.mtu = 1450
+	if cfg.MTU == 0 {
+		cfg.MTU = 1450
 	}
+	m.mtu.Store(int64(cfg.MTU))
 	if m.mac == nil {
 		m.mac = net.HardwareAddr{2, 0, 0, 0, 0, 1}
 	}
@@ -90,8 +92,14 @@ func (m *Memory) isClosed() bool {
 }
 
 func (m *Memory) Name() string          { return m.name }
-func (m *Memory) MTU() int              { return m.mtu }
+func (m *Memory) MTU() int              { return int(m.mtu.Load()) }
 func (m *Memory) MAC() net.HardwareAddr { return m.mac }
+
+// SetMTU always succeeds.
+func (m *Memory) SetMTU(mtu int) error {
+	m.mtu.Store(int64(mtu))
+	return nil
+}
 
 // Features are none: what the host sees are plain frames.
 func (m *Memory) Features() Features { return 0 }

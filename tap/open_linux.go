@@ -7,6 +7,7 @@ import (
 	"os"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"syscall"
 
 	"github.com/govxlan/govxlan/internal/descriptor"
@@ -23,7 +24,10 @@ const maxGSOBytes = 65536
 // linuxDevice is a TAP of this host.
 type linuxDevice struct {
 	name     string
-	mtu      int
+	netns    string
+	index    int          // of the interface
+	mtu      atomic.Int32 // kept fresh until unwatch
+	unwatch  func()
 	mac      net.HardwareAddr
 	features features
 	header   int // length of the virtio-net header: HeaderLen or 0
@@ -80,7 +84,7 @@ func open(cfg Config) (_ *linuxDevice, err error) {
 		return nil, ErrExists
 	}
 
-	d := &linuxDevice{name: cfg.Name}
+	d := &linuxDevice{name: cfg.Name, netns: cfg.Netns, unwatch: func() {}}
 	defer func() {
 		if err != nil {
 			d.Close()
@@ -282,17 +286,22 @@ func (d *linuxDevice) configure(links *netlink.Handle, cfg Config) error {
 	if err := links.LinkSetUp(link); err != nil {
 		return fmt.Errorf("set up: %w", err)
 	}
+	d.index = link.Attrs().Index
+	if d.unwatch, err = watchMTU(d.index, &d.mtu); err != nil {
+		d.unwatch = func() {}
+		return fmt.Errorf("watch for changes: %w", err)
+	}
 	link, err = links.LinkByName(d.name)
 	if err != nil {
 		return fmt.Errorf("read back: %w", err)
 	}
-	d.mtu = link.Attrs().MTU
+	d.mtu.Store(int32(link.Attrs().MTU))
 	d.mac = link.Attrs().HardwareAddr
 	return nil
 }
 
 func (d *linuxDevice) Name() string          { return d.name }
-func (d *linuxDevice) MTU() int              { return d.mtu }
+func (d *linuxDevice) MTU() int              { return int(d.mtu.Load()) }
 func (d *linuxDevice) MAC() net.HardwareAddr { return d.mac }
 func (d *linuxDevice) Features() Features    { return d.features.load() }
 
@@ -310,6 +319,7 @@ func (d *linuxDevice) NewWriter(queue int) Writer {
 
 func (d *linuxDevice) Close() error {
 	d.closeOnce.Do(func() {
+		d.unwatch()
 		for _, q := range d.queues {
 			if err := q.fd.Close(); err != nil && d.closeErr == nil {
 				d.closeErr = fmt.Errorf("tap %s: close: %w", d.name, err)

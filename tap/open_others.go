@@ -42,8 +42,14 @@ type waterDevice struct {
 	err  error
 }
 
-func (d *waterDevice) Name() string          { return d.ifc.Name() }
-func (d *waterDevice) MTU() int              { return d.mtu }
+func (d *waterDevice) Name() string { return d.ifc.Name() }
+func (d *waterDevice) MTU() int     { return d.mtu }
+
+// SetMTU is not to be had here.
+func (d *waterDevice) SetMTU(mtu int) error {
+	return fmt.Errorf("tap %s: set MTU %d: only on Linux, set it by hand and start again", d.Name(), mtu)
+}
+
 func (d *waterDevice) MAC() net.HardwareAddr { return d.mac }
 func (d *waterDevice) Features() Features    { return 0 }
 func (d *waterDevice) Readers() []Reader     { return []Reader{waterReader{d}} }

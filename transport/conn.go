@@ -57,6 +57,9 @@ type Limits struct {
 	// destination with the same Hash*Flows>>32 leave from the same port, and
 	// so stay in order.
 	Flows int
+	// DontFragment: every IPv4 datagram leaves with DF set, whatever its train
+	// says.
+	DontFragment bool
 }
 
 // Conn is a VTEP's attachment to the underlay. Datagrams are UDP payloads: the

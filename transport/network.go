@@ -26,6 +26,9 @@ type NetworkConfig struct {
 	// MTU is the longest datagram (UDP payload) in bytes that is carried;
 	// sending a longer one fails with ErrTooLong. 0 = no limit.
 	MTU int
+	// PathMTU is that of a router in the middle: a longer datagram is lost, and
+	// its sender hears so (PathConn), in the terms of IPv4. 0 = none.
+	PathMTU int
 }
 
 // Network is an underlay in memory that joins Conns of the same process: for
@@ -48,6 +51,9 @@ func NewNetwork(cfg NetworkConfig) *Network {
 		conns:  make(map[netip.AddrPort]*networkConn),
 	}
 }
+
+// errPath: the router in the middle does not let it through.
+var errPath = errors.New("datagram is longer than the path's MTU")
 
 // SetConfig changes how bad the network is, for what is sent from now on. The
 // Seed has no effect any more.
@@ -87,6 +93,9 @@ func (n *Network) carry(from, to netip.AddrPort, tos uint8, b []byte) error {
 	if n.config.MTU > 0 && len(b) > n.config.MTU {
 		return ErrTooLong
 	}
+	if n.config.PathMTU > 0 && len(b) > n.config.PathMTU {
+		return errPath
+	}
 	dst, ok := n.conns[to]
 	if !ok || n.chance(n.config.Loss) {
 		return nil // nobody there, or lost: UDP does not tell
@@ -125,9 +134,13 @@ type networkConn struct {
 	late    *parcel // guarded by network.mu
 	once    sync.Once
 	closed  chan struct{}
+	hear    func(*TooBig) // HearTooBig
 }
 
-var _ Conn = (*networkConn)(nil)
+var _ PathConn = (*networkConn)(nil)
+
+// HearTooBig: see PathConn.
+func (c *networkConn) HearTooBig(hear func(*TooBig)) { c.hear = hear }
 
 // push hands a datagram over, or loses it when nobody receives.
 func (c *networkConn) push(p parcel) {
@@ -166,12 +179,27 @@ func (s *networkSender) Send(trains []Train) (int, error) {
 		}
 		t := &trains[i]
 		for d := range t.Len() {
-			if err := s.network.carry(s.local, t.Addr, t.TOS, t.Datagram(d)); err != nil {
+			err := s.network.carry(s.local, t.Addr, t.TOS, t.Datagram(d))
+			if err == errPath {
+				s.tell(t.Addr, t.Datagram(d))
+			} else if err != nil {
 				return i, err
 			}
 		}
 	}
 	return len(trains), nil
+}
+
+// tell has the router answer as one of today's.
+func (s *networkSender) tell(to netip.AddrPort, b []byte) {
+	const router, headers, quote = "192.0.2.1", 28, 548
+	if s.hear == nil {
+		return
+	}
+	s.network.mu.Lock()
+	mtu := s.network.config.PathMTU + headers
+	s.network.mu.Unlock()
+	s.hear(&TooBig{To: to, From: netip.MustParseAddr(router), MTU: mtu, Datagram: b[:min(len(b), quote-headers)]})
 }
 
 type networkReceiver networkConn

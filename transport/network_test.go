@@ -297,3 +297,21 @@ func TestNetworkClose(t *testing.T) {
 		}
 	})
 }
+
+func TestNetworkPathMTU(t *testing.T) {
+	_, a, b := pair(t, NetworkConfig{PathMTU: 1000})
+	s := a.NewSender()
+	long := Train{Buf: bytes.Repeat([]byte{7}, 2500), Stride: 1200, Addr: right}
+	send(t, a, long) // nobody hears
+	var words []TooBig
+	a.(PathConn).HearTooBig(func(w *TooBig) { words = append(words, *w) })
+	if n, err := s.Send([]Train{long}); n != 1 || err != nil {
+		t.Errorf("%d sent, %v", n, err)
+	}
+	if len(words) != 2 || words[0].To != right || words[0].MTU != 1028 || !bytes.Equal(words[0].Datagram, long.Buf[:520]) || !words[0].From.IsValid() {
+		t.Errorf("heard %+v", words)
+	}
+	if got := drain(t, b); len(got) != 2 { // the last of each train
+		t.Errorf("%d datagrams arrived, want 2", len(got))
+	}
+}

@@ -39,6 +39,13 @@ type udpSender struct {
 	begun       int  // bytes of the train of the next TrySend that are sent
 	first, last int  // messages [first:last] are to be sent
 	errno       unix.Errno
+	sock        *socket
+
+	alone       [1]Train // for sendDF
+	how         int
+	setDiscover func(fd uintptr)
+
+	queue *errorQueue // nil until there was an error
 }
 
 func newUDPSender(c *udpConn) *udpSender {
@@ -77,6 +84,9 @@ func (s *udpSender) sendSome(trains []Train) (int, error) {
 	if sock == nil {
 		return 0, ErrNoFamily
 	}
+	if s.wantsDF(&trains[0], sock) {
+		return s.sendDF(&trains[0], sock)
+	}
 	segments := int(s.c.segments.Load())
 	if sock.single {
 		segments = 1
@@ -93,7 +103,7 @@ func (s *udpSender) sendSome(trains []Train) (int, error) {
 			}
 			return s.sendPieces(t, sock, segments)
 		}
-		if n > 0 && s.socket(t) != sock {
+		if n > 0 && (s.socket(t) != sock || s.wantsDF(t, sock)) {
 			break
 		}
 		stride := 0
@@ -121,6 +131,12 @@ func (s *udpSender) fallBack(t *Train, sock *socket, err error) error {
 		// (net/ipv4/udp.c): do without from now on.
 		s.c.segments.Store(1)
 		_, err = s.sendSingly(t, sock)
+		return err
+	}
+	if err == unix.EMSGSIZE && sock.hears.Load() {
+		// Only for a single datagram the kernel says what would fit.
+		s.message(0, t, t.Datagram(0), 0)
+		_, _ = s.flush(sock, 1)
 		return err
 	}
 	if err != unix.EINVAL {
@@ -228,7 +244,7 @@ func (s *udpSender) message(i int, t *Train, b []byte, stride int) {
 
 // flush sends the first n messages and returns how many were.
 func (s *udpSender) flush(sock *socket, n int) (int, error) {
-	s.first, s.last, s.errno = 0, n, 0
+	s.first, s.last, s.errno, s.sock = 0, n, 0, sock
 	if !s.wait {
 		if err := sock.fd.Do(s.try); err != nil {
 			return s.first, err
@@ -247,7 +263,7 @@ func (s *udpSender) flush(sock *socket, n int) (int, error) {
 
 // sendmmsg is called by the poller with the descriptor; false waits for room.
 func (s *udpSender) sendmmsg(fd uintptr) bool {
-	retried := false
+	retried, heard := false, 0
 	for s.first < s.last {
 		n, _, errno := unix.RawSyscall6(unix.SYS_SENDMMSG, fd, uintptr(unsafe.Pointer(&s.msgs[s.first])),
 			uintptr(s.last-s.first), unix.MSG_DONTWAIT|unix.MSG_NOSIGNAL, 0, 0)
@@ -257,6 +273,10 @@ func (s *udpSender) sendmmsg(fd uintptr) bool {
 		case errno == unix.EINTR:
 		case errno == unix.EAGAIN:
 			return false
+		case s.sock.hears.Load() && heard < mostRetries && (s.hearQueue(fd) || heard == 0):
+			// What came back to an earlier datagram; this one may not have been
+			// tried. What does fail of itself fails once more.
+			heard++
 		case errno == unix.ECONNREFUSED && !retried:
 			// The ICMP answer to an earlier datagram; this one was not tried.
 			retried = true

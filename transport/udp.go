@@ -52,9 +52,9 @@ type UDPConfig struct {
 	// is too long for the underlay device is refused (EMSGSIZE), never
 	// fragmented by this host (RFC 7348 section 4.3).
 	DontFragment bool
-	// DontFragmentByTrain obeys Train.DontFragment, which takes a second set of
-	// sending sockets on the ports of the first. Without it that field has no
-	// effect.
+	// DontFragmentByTrain is for many trains with DontFragment beside many
+	// without: it takes a second set of sending sockets on the ports of the
+	// first. Without it each such train costs two more system calls.
 	DontFragmentByTrain bool
 	// TTL of the outer header, where Train.TTL is 0. 0 = 64, TTLAuto = what the
 	// system uses for the route.

@@ -41,6 +41,9 @@ type udpConn struct {
 
 	zones zones
 
+	dontFragment bool                          // UDPConfig.DontFragment
+	hear         atomic.Pointer[func(*TooBig)] // HearTooBig
+
 	closeOnce sync.Once
 }
 
@@ -52,7 +55,8 @@ type socket struct {
 	// single: without a UDP checksum there is no UDP_SEGMENT.
 	single bool
 
-	zones *zones // of the Conn
+	zones *zones      // of the Conn
+	hears atomic.Bool // its error queue is on
 }
 
 var _ Conn = (*udpConn)(nil)
@@ -79,7 +83,7 @@ func ListenUDP(cfg UDPConfig) (Conn, error) {
 	if len(cfg.Local) == 0 {
 		return nil, errors.New("no local address given")
 	}
-	c := &udpConn{zones: zones{netns: cfg.Netns}, ttl: cfg.TTL}
+	c := &udpConn{zones: zones{netns: cfg.Netns}, ttl: cfg.TTL, dontFragment: cfg.DontFragment}
 	err := namespace.Do(cfg.Netns, func() error {
 		seen := [2]bool{}
 		for _, local := range cfg.Local {
@@ -339,6 +343,8 @@ func (c *udpConn) Limits() Limits {
 	return Limits{
 		Segments: c.mostSegments(),
 		Flows:    max(len(c.senders[0]), len(c.senders[1])),
+
+		DontFragment: c.dontFragment,
 	}
 }
 

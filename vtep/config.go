@@ -22,6 +22,15 @@ type Config struct {
 	// Clock returns the time passed since any fixed moment, and never goes
 	// back. nil: the system's monotonic clock.
 	Clock func() time.Duration
+	// DisablePathMTU ignores what routers say of datagrams too long for the
+	// path to a VTEP, and probes for nothing. Otherwise, where the Conn is a
+	// transport.PathConn, what is said of a datagram that was really sent holds
+	// for 10 minutes, and longer frames are answered with ICMP.
+	DisablePathMTU bool
+	// PathMTU is the largest outer IP packet, in bytes, that is known to fit
+	// the path to every VTEP: for paths whose routers say nothing. 0 = not
+	// known. It is used with DisablePathMTU too.
+	PathMTU int
 	// NeighbourMissed is called when a station asks for an address that no
 	// neighbour has, in VNIs with ARPSuppress or ARPProxy: on the packet path,
 	// so it must not wait, and by several goroutines at once. Optional.
@@ -68,6 +77,9 @@ type VNIConfig struct {
 	// BoundAll makes MaxEntries bound all entries, the user's too: what would
 	// be too much is refused with fdb.ErrFull.
 	BoundAll bool
+	// ClampMSS lowers the MSS in the SYNs of passing TCP connections, both
+	// ways, to what fits the device's MTU and the path to the peer.
+	ClampMSS bool
 	// Static entries to begin with.
 	Static []StaticEntry
 	// Entries to begin with, of any kind that the user can set. They are

@@ -19,6 +19,7 @@ type rxCounters struct {
 	dropVLAN          atomic.Uint64
 	notLearnedFull    atomic.Uint64
 	ecnAlert          atomic.Uint64
+	mssClamped        atomic.Uint64
 	neighbourFull     atomic.Uint64
 	_                 [64]byte
 }
@@ -34,6 +35,9 @@ type txCounters struct {
 	dropUnreachable   atomic.Uint64
 	dropNoBuffer      atomic.Uint64
 	dropError         atomic.Uint64
+	tooBigAnswered    atomic.Uint64
+	tooBigUnanswered  atomic.Uint64
+	mssClamped        atomic.Uint64
 	dropARPProxy      atomic.Uint64
 	arpAnswered       atomic.Uint64
 	neighbourFull     atomic.Uint64
@@ -45,6 +49,8 @@ type endpointCounters struct {
 	dropBadHeader  atomic.Uint64
 	dropShortFrame atomic.Uint64
 	dropUnknownVNI atomic.Uint64
+	pathMTULowered atomic.Uint64
+	pathMTUIgnored atomic.Uint64
 
 	dropUnknownVLAN atomic.Uint64 // written by transmitters
 }
@@ -96,7 +102,7 @@ type Counters struct {
 	TxDropBadFrame uint64 `json:"tx_drop_bad_frame"`
 	// TxDropVLAN: the frame has a VLAN tag, which VNIConfig.VLAN does not allow.
 	TxDropVLAN uint64 `json:"tx_drop_vlan"`
-	// TxDropTooBig: longer than the underlay carries.
+	// TxDropTooBig: longer than the underlay, or the path to the VTEP, carries.
 	TxDropTooBig uint64 `json:"tx_drop_too_big"`
 	// TxDropUnreachable: no route, link down, or no local address.
 	TxDropUnreachable uint64 `json:"tx_drop_unreachable"`
@@ -104,6 +110,16 @@ type Counters struct {
 	TxDropNoBuffer uint64 `json:"tx_drop_no_buffer"`
 	// TxDropError: sending failed for another reason.
 	TxDropError uint64 `json:"tx_drop_error"`
+
+	// TxTooBigAnswered: of TxDropTooBig, answered with ICMP.
+	TxTooBigAnswered uint64 `json:"tx_too_big_answered"`
+	// TxTooBigUnanswered: of TxDropTooBig, not answered because there were too
+	// many at once.
+	TxTooBigUnanswered uint64 `json:"tx_too_big_unanswered"`
+	// TxMSSClamped and RxMSSClamped: SYNs whose MSS was lowered.
+	TxMSSClamped uint64 `json:"tx_mss_clamped"`
+	RxMSSClamped uint64 `json:"rx_mss_clamped"`
+
 	// TxDropARPProxy: ARP or a neighbour solicitation that ARPProxy did not
 	// answer.
 	TxDropARPProxy uint64 `json:"tx_drop_arp_proxy"`
@@ -122,6 +138,12 @@ type EndpointCounters struct {
 	RxDropShortFrame uint64 `json:"rx_drop_short_frame"`
 	// RxDropUnknownVNI: no such VNI is configured.
 	RxDropUnknownVNI uint64 `json:"rx_drop_unknown_vni"`
+
+	// PathMTULowered: a router's word that a datagram did not fit was believed.
+	PathMTULowered uint64 `json:"path_mtu_lowered"`
+	// PathMTUIgnored: it was not, because no such datagram was sent lately, or
+	// because it told nothing new.
+	PathMTUIgnored uint64 `json:"path_mtu_ignored"`
 	// TxDropUnknownVLAN: a frame of a trunk whose VLAN tag, or lack of one, is
 	// that of no VNI.
 	TxDropUnknownVLAN uint64 `json:"tx_drop_unknown_vlan"`
@@ -153,6 +175,10 @@ func read(rx *rxCounters, tx *txCounters) Counters {
 		TxDropUnreachable:   tx.dropUnreachable.Load(),
 		TxDropNoBuffer:      tx.dropNoBuffer.Load(),
 		TxDropError:         tx.dropError.Load(),
+		TxTooBigAnswered:    tx.tooBigAnswered.Load(),
+		TxTooBigUnanswered:  tx.tooBigUnanswered.Load(),
+		TxMSSClamped:        tx.mssClamped.Load(),
+		RxMSSClamped:        rx.mssClamped.Load(),
 		TxDropARPProxy:      tx.dropARPProxy.Load(),
 		TxARPAnswered:       tx.arpAnswered.Load(),
 

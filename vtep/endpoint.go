@@ -45,6 +45,9 @@ type Endpoint struct {
 	vnis     vniTable
 	counters endpointCounters
 	watchers atomic.Pointer[[]*Watcher] // nil: nobody listens
+	paths    paths
+	// findPaths: the paths' MTUs are known, or to be found out.
+	findPaths bool
 
 	mu       sync.Mutex
 	overlays map[vxlan.VNI]*overlay
@@ -89,6 +92,12 @@ func New(cfg Config) (*Endpoint, error) {
 	}
 	e.started = e.now()
 	e.toldSegments = e.conn.Limits().Segments
+	e.paths.given = cfg.PathMTU
+	e.findPaths = cfg.PathMTU != 0
+	if c, ok := e.conn.(transport.PathConn); ok && !cfg.DisablePathMTU {
+		e.findPaths = true
+		c.HearTooBig(e.hear)
+	}
 	return e, nil
 }
 
@@ -250,9 +259,13 @@ func (e *Endpoint) AddVNI(cfg VNIConfig) error {
 		learn:        !cfg.DisableLearning,
 		allowUnknown: cfg.AllowUnknownVTEPs,
 		toldFeatures: cfg.Device.Features(),
+		clampMSS:     cfg.ClampMSS,
 	}
 	copy(o.mac[:], cfg.Device.MAC())
 	o.senders.Store(&map[netip.Addr]*peer{})
+	if e.findPaths {
+		o.paths = &e.paths
+	}
 	if o.neighbours, err = newNeighbours(&cfg, e.neighbourMissed); err != nil {
 		return fmt.Errorf("vtep: VNI %v: %w", cfg.VNI, err)
 	}
@@ -312,6 +325,12 @@ func (e *Endpoint) DelVNI(v vxlan.VNI) error {
 		return fmt.Errorf("vtep: delete VNI %v: %w", v, ErrNoVNI)
 	}
 	return e.end(o)
+}
+
+// SetMTU sets the MTU of a VNI's device. What somebody else sets on the device
+// is followed without it.
+func (e *Endpoint) SetMTU(v vxlan.VNI, mtu int) error {
+	return e.change(v, "set MTU", func(o *overlay) error { return o.device.SetMTU(mtu) })
 }
 
 // remove takes an overlay out of service. e.mu is held.
@@ -446,6 +465,7 @@ func (e *Endpoint) sweep(ctx context.Context) {
 			}
 		}
 		e.mu.Unlock()
+		e.paths.age(e.now())
 		timer.Reset(max(next, shortestSweep))
 	}
 }

@@ -134,6 +134,7 @@ func newCard(t tester) *card {
 
 func (c *card) Name() string             { return "card0" }
 func (c *card) MTU() int                 { return c.mtu }
+func (c *card) SetMTU(mtu int) error     { c.mtu = mtu; return nil }
 func (c *card) MAC() net.HardwareAddr    { return c.mac[:] }
 func (c *card) Features() tap.Features   { return c.features }
 func (c *card) NewWriter(int) tap.Writer { return (*cardEnd)(c) }

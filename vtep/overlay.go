@@ -35,7 +35,9 @@ type overlay struct {
 
 	// dynamic entries of the user: the remotes whose frames are accepted for
 	// them, since they may move or go by themselves. Under Endpoint.mu.
-	dynamic map[vxlan.MAC]fdb.Remote
+	dynamic  map[vxlan.MAC]fdb.Remote
+	paths    *paths // of the endpoint; nil: not to be found out
+	clampMSS bool
 
 	toldFeatures tap.Features // last logged; under Endpoint.mu
 
@@ -59,6 +61,8 @@ type peer struct {
 	floods   int
 	statics  int
 	stranger bool
+
+	path *path // nil: not to be found out
 }
 
 // peerCounters are what a peer did so far.
@@ -91,6 +95,9 @@ func (o *overlay) changeSenders(change func(map[netip.Addr]*peer)) {
 func (o *overlay) admit(r fdb.Remote, why func(*peer)) {
 	o.changeSenders(func(m map[netip.Addr]*peer) {
 		p := &peer{remote: r, peerCounters: new(peerCounters)}
+		if o.paths != nil {
+			p.path = o.paths.to(r.Addr.Addr())
+		}
 		if was := m[r.Addr.Addr()]; was != nil {
 			*p = *was
 		}

@@ -226,6 +226,9 @@ func (r *receiver) packet(b []byte, segment int, tos uint8, now time.Duration) {
 	if outer := vxlan.ECN(tos & 3); outer != vxlan.NotECT && !out.mark(frame, outer) {
 		return
 	}
+	if out.o.clampMSS {
+		r.clamp(frame)
+	}
 	if o := out.o; o.neighbours != nil && o.neighbours.heard(frame, now) {
 		o.rx.neighbourFull.Add(1)
 	}
@@ -264,6 +267,7 @@ func (r *receiver) turn(v vxlan.VNI, now time.Duration) bool {
 	}
 	if !out.dirty {
 		out.dirty = true
+		out.coalesce.MTU = o.device.MTU() // may change at any time
 		r.dirty = append(r.dirty, out)
 	}
 	r.out = out

@@ -57,6 +57,9 @@ type PeerStatus struct {
 	TxFrames  uint64   `json:"tx_frames"`
 	RxBytes   uint64   `json:"rx_bytes"`
 	TxBytes   uint64   `json:"tx_bytes"`
+	// PathMTU is the largest outer IP packet that fits the way there, in bytes,
+	// as routers told; 0: none did lately.
+	PathMTU int `json:"pmtu,omitempty"`
 }
 
 // EntryStatus is one line of the FDB.
@@ -93,6 +96,8 @@ func (e *Endpoint) Status() Status {
 			RxDropBadHeader:  e.counters.dropBadHeader.Load(),
 			RxDropShortFrame: e.counters.dropShortFrame.Load(),
 			RxDropUnknownVNI: e.counters.dropUnknownVNI.Load(),
+			PathMTULowered:   e.counters.pathMTULowered.Load(),
+			PathMTUIgnored:   e.counters.pathMTUIgnored.Load(),
 
 			TxDropUnknownVLAN: e.counters.dropUnknownVLAN.Load(),
 		},
@@ -144,6 +149,9 @@ func (o *overlay) status(now time.Duration) VNIStatus {
 			VTEP: a, Port: p.remote.Addr.Port(),
 			RxFrames: p.rxFrames.Load(), RxBytes: p.rxBytes.Load(),
 			TxFrames: p.txFrames.Load(), TxBytes: p.txBytes.Load(),
+		}
+		if p.path != nil {
+			ps.PathMTU = int(p.path.mtu.Load())
 		}
 		if heard := p.lastHeard.Load(); heard > 0 {
 			age := seconds(max(now-time.Duration(heard-1), 0))

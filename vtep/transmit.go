@@ -6,6 +6,7 @@ import (
 	"slices"
 	"sync"
 	"syscall"
+	"time"
 	"unsafe"
 
 	"github.com/govxlan/govxlan/fdb"
@@ -34,7 +35,8 @@ type transmitter struct {
 	reader tap.Reader
 	sender transport.Sender
 
-	answers *answers // made with the first
+	answers *answers  // made with the first
+	long    *answerer // made when a frame is too long for its path
 
 	trunk  *trunk // nil: the device is o's alone
 	owners []*overlay
@@ -65,6 +67,9 @@ type workshop struct {
 	segments int // most datagrams of a train
 	split    tap.Splitter
 	inner    vxlan.Inner
+
+	now    time.Duration // of this batch
+	second uint16        // of now, for paths
 }
 
 // pending is what is known of one frame of the batch.
@@ -83,11 +88,14 @@ type lane struct {
 	slot        uint32       // source port
 	first, last int32
 	peer        *peer // nil: not listed
+	path        *path // to the one VTEP; nil: several, or not to be found out
+	most        int   // the longest datagram that fits it
 }
 
 // trainOwner is who a train counts for.
 type trainOwner struct {
 	tx      *txCounters
+	vid     uint16 // of the device, if that is a trunk
 	peer    *peer
 	frames  int
 	bytes   int
@@ -177,6 +185,10 @@ func (w *workshop) sort(t *transmitter, frames []tap.Frame) {
 	o := t.o
 	w.lanes = w.lanes[:0]
 	w.frames = w.frames[:0]
+	if t.e.findPaths {
+		w.now = t.e.now()
+		w.second = second(w.now)
+	}
 	limits := t.e.conn.Limits()
 	flows := uint64(max(limits.Flows, 1))
 	// Where the kernel takes no trains, the transport takes them apart again:
@@ -243,7 +255,15 @@ func (w *workshop) enqueue(o *overlay, to *fdb.Remote, replicas []fdb.Remote, sl
 	if to != nil {
 		p = o.sender(to.Addr.Addr())
 	}
-	w.lanes = append(w.lanes, lane{to: to, replicas: replicas, slot: slot, first: i, last: i, peer: p})
+	one := p
+	if to == nil && len(replicas) == 1 {
+		one = o.sender(replicas[0].Addr.Addr())
+	}
+	l := lane{to: to, replicas: replicas, slot: slot, first: i, last: i, peer: p, most: transport.MaxBytes}
+	if one != nil && one.path != nil {
+		l.path, l.most = one.path, one.path.most()
+	}
+	w.lanes = append(w.lanes, l)
 }
 
 // build turns a lane into trains.
@@ -255,21 +275,27 @@ func (w *workshop) build(t *transmitter, l *lane, frames []tap.Frame, header uin
 			w.addSuperframe(t, l, p, f, header)
 			continue
 		}
+		if t.o.clampMSS {
+			t.clamp(l, f)
+		}
 		if tap.CompleteChecksum(&f.Header, f.Bytes) != nil {
 			t.o.tx.dropBadFrame.Add(1)
 			continue
 		}
-		w.addFrame(t, l, p, f.Bytes, header)
+		w.addFrame(t, l, p, f, header)
 	}
 	w.closeTrain(t, l)
 }
 
 // addFrame appends one frame to the lane's open train, or begins another.
-func (w *workshop) addFrame(t *transmitter, l *lane, p *pending, frame []byte, header uint64) {
+func (w *workshop) addFrame(t *transmitter, l *lane, p *pending, f *tap.Frame, header uint64) {
+	frame := f.Bytes
 	size := vxlan.HeaderLen + len(frame)
-	if size > transport.MaxBytes {
-		t.o.tx.dropTooBig.Add(1)
+	if size > l.most && t.refuse(l, p, f, size, 1) {
 		return
+	}
+	if size > smallDatagram && l.path != nil {
+		l.path.note(flowKey(p.hash, header), size, w.second)
 	}
 	if !w.open || size > w.train().Stride || !w.continues(p, size) {
 		w.begin(t, l, p, size)
@@ -289,9 +315,11 @@ func (w *workshop) addSuperframe(t *transmitter, l *lane, p *pending, f *tap.Fra
 		return
 	}
 	stride := w.split.Stride(vxlan.HeaderLen)
-	if stride > transport.MaxBytes {
-		t.o.tx.dropTooBig.Add(uint64(w.split.Segments()))
+	if stride > l.most && t.refuse(l, p, f, stride, w.split.Segments()) {
 		return
+	}
+	if stride > smallDatagram && l.path != nil {
+		l.path.note(flowKey(p.hash, header), stride, w.second)
 	}
 	for left := w.split.Segments(); left > 0; {
 		// A superframe may continue a train of frames of its own size.
@@ -331,7 +359,7 @@ func (w *workshop) begin(t *transmitter, l *lane, p *pending, stride int) {
 	})
 	p.outer.put(w.train())
 	w.outer = p.outer
-	w.owners = append(w.owners, trainOwner{tx: &t.o.tx, peer: l.peer})
+	w.owners = append(w.owners, trainOwner{tx: &t.o.tx, vid: t.o.vid, peer: l.peer})
 	w.open = true
 }
 
@@ -352,6 +380,9 @@ func (w *workshop) closeTrain(t *transmitter, l *lane) {
 		return
 	}
 	w.open = false
+	if tr := w.train(); l.path != nil && tr.Stride > smallDatagram && l.path.probe(tr.Stride, w.now) {
+		tr.DontFragment = true
+	}
 	if l.to != nil {
 		w.train().Addr = l.to.Addr
 		return
@@ -388,6 +419,9 @@ func (w *workshop) send(t *transmitter, send func([]transport.Train) (int, error
 			sum.add(&w.owners[w.sent+i])
 		}
 		w.sent += n
+		if err != nil && w.sent < len(w.trains) && tooBig(err) {
+			w.answerRefused(t, w.sent)
+		}
 		switch {
 		case err == nil || w.sent == len(w.trains):
 		case err == transport.ErrWouldBlock:

@@ -15,8 +15,8 @@ import (
 	"github.com/govxlan/govxlan/vxlan"
 )
 
-// told returns the events so far as lines, without their times.
-func told(t *testing.T, w *Watcher) (lines []string) {
+// linesOf returns the events so far as lines, without their times.
+func linesOf(t *testing.T, w *Watcher) (lines []string) {
 	t.Helper()
 	done, cancel := context.WithCancel(context.Background())
 	cancel()
@@ -53,7 +53,7 @@ func watch(t *testing.T, e *Endpoint, room int, only ...vxlan.VNI) *Watcher {
 
 func wantTold(t *testing.T, w *Watcher, want ...string) {
 	t.Helper()
-	if got := told(t, w); !slices.Equal(got, want) {
+	if got := linesOf(t, w); !slices.Equal(got, want) {
 		t.Errorf("told\n%s\nwant\n%s", strings.Join(got, "\n"), strings.Join(want, "\n"))
 	}
 }

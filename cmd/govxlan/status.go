@@ -92,7 +92,7 @@ func printStatus(w io.Writer, s control.Status) error {
 			fmt.Fprintf(w, "  frames of groups: %s\n", groups(v.Groups))
 		}
 		t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
-		fmt.Fprintln(t, "  PEER\tHEARD\tRX FRAMES\tRX\tTX FRAMES\tTX")
+		fmt.Fprintln(t, "  PEER\tHEARD\tRX FRAMES\tRX\tTX FRAMES\tTX\tPMTU")
 		for _, p := range v.Peers {
 			heard := "never"
 			if p.LastHeard != nil {
@@ -102,7 +102,11 @@ func printStatus(w io.Writer, s control.Status) error {
 			if p.Port != s.Port {
 				name = fmt.Sprintf("%s port %d", name, p.Port)
 			}
-			fmt.Fprintf(t, "  %s\t%s\t%d\t%s\t%d\t%s\n", name, heard, p.RxFrames, size(p.RxBytes), p.TxFrames, size(p.TxBytes))
+			pmtu := "-"
+			if p.PathMTU != 0 {
+				pmtu = fmt.Sprint(p.PathMTU)
+			}
+			fmt.Fprintf(t, "  %s\t%s\t%d\t%s\t%d\t%s\t%s\n", name, heard, p.RxFrames, size(p.RxBytes), p.TxFrames, size(p.TxBytes), pmtu)
 		}
 		if len(v.Peers) == 0 {
 			fmt.Fprintln(t, "  none")

@@ -10,6 +10,8 @@ type underlay struct {
 	device string
 	// overlayMTU is the largest that fits all of them; 0 = not known.
 	overlayMTU int
+	// pathMTU bounds what an interface is taken to carry; 0 = no bound.
+	pathMTU int
 }
 
 // families says which address families this endpoint has.

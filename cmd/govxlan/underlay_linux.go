@@ -17,6 +17,11 @@ import (
 // addresses, and the MTU towards the peers.
 func findUnderlay(p *upPlan, peers []netip.AddrPort) (*underlay, error) {
 	u := &underlay{local: slices.Clone(p.local)}
+	if p.device.Bridge == "" {
+		// A bridge would drop, and tell nobody, what other ports send that is
+		// longer than this one takes. It is ours to tell them.
+		u.pathMTU = p.pathMTU
+	}
 	if p.dev != "" {
 		if err := u.useDevice(p.dev, peers); err != nil {
 			return nil, err
@@ -151,7 +156,15 @@ func (u *underlay) route(to netip.Addr, dev string) error {
 	}
 	mtu := link.Attrs().MTU
 	if r.MTU > 0 {
-		mtu = min(mtu, r.MTU)
+		// It may be what the kernel noted from an ICMP message, which anybody
+		// can send: the routing table itself tells what was configured.
+		options.FIBMatch = true
+		if table, err := netlink.RouteGetWithOptions(net.IP(to.AsSlice()), options); err == nil && len(table) > 0 {
+			r.MTU = table[0].MTU
+		}
+		if r.MTU > 0 {
+			mtu = min(mtu, r.MTU)
+		}
 	}
 	u.fit(mtu, to, link.Attrs().Name)
 	return nil
@@ -182,6 +195,9 @@ func (u *underlay) fit(mtu int, to netip.Addr, device string) {
 	overhead := vxlan.OverheadIPv4
 	if to.Is6() {
 		overhead = vxlan.OverheadIPv6
+	}
+	if u.pathMTU != 0 {
+		mtu = min(mtu, u.pathMTU)
 	}
 	// A loopback's 65,536 is more than one datagram holds.
 	fits := min(mtu-overhead, transport.MaxBytes-vxlan.HeaderLen-vxlan.EthernetLen)

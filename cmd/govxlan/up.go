@@ -10,6 +10,7 @@ import (
 	"os"
 	"os/signal"
 	"runtime"
+	"strconv"
 	"strings"
 	"syscall"
 	"time"
@@ -37,6 +38,8 @@ type upFlags struct {
 	addrs        []string
 	mac          string
 	mtu          int
+	pmtu         string
+	mssClamp     bool
 	bridge       string
 	netns        string
 	learning     bool
@@ -106,7 +109,9 @@ one line when frames can flow, and remove everything on SIGINT or SIGTERM.`,
 	fs.StringVar(&f.name, "name", "", "name of the TAP device (default: vx<VNI>)")
 	fs.StringSliceVar(&f.addrs, "addr", nil, "address on the TAP, ADDR/BITS; repeatable")
 	fs.StringVar(&f.mac, "mac", "", "MAC address of the TAP (default: derived from VNI and local address)")
-	fs.IntVar(&f.mtu, "mtu", 0, "overlay MTU (default: underlay MTU less 50, or 70 over IPv6)")
+	fs.IntVar(&f.mtu, "mtu", 0, "overlay MTU (default: underlay MTU less 50, or 70 over IPv6, and following it)")
+	fs.StringVar(&f.pmtu, "pmtu", "auto", "auto: find out the MTU of the path to each peer; off: do not; N: it is N bytes, of outer IP packets, whatever routers say or hide")
+	fs.BoolVar(&f.mssClamp, "mss-clamp", false, "lower the MSS of passing TCP connections to what fits")
 	fs.StringVar(&f.bridge, "bridge", "", "make the TAP a port of this bridge")
 	fs.StringVar(&f.netns, "netns", "", "network namespace of the TAP, a name or a path; the socket stays in this one")
 	fs.BoolVar(&f.learning, "learning", true, "learn which MAC is behind which VTEP from what arrives")
@@ -143,6 +148,9 @@ type upPlan struct {
 	ageing       time.Duration
 	maxEntries   int
 	boundAll     bool
+	noPathMTU    bool
+	pathMTU      int // 0 = not known
+	clampMSS     bool
 	allowUnknown bool
 	arp          arpPlan
 	offload      bool
@@ -170,6 +178,7 @@ func (f *upFlags) plan() (*upPlan, error) {
 		control:      f.control,
 		pprof:        f.pprof,
 		busyPoll:     f.busyPoll,
+		clampMSS:     f.mssClamp,
 		workers:      f.workers,
 	}
 	if p.workers == 0 {
@@ -227,6 +236,17 @@ func (f *upFlags) plan() (*upPlan, error) {
 	}
 	if f.mtu != 0 && (f.mtu < 68 || f.mtu > 65521) {
 		return nil, usagef("--mtu %d: an Ethernet device takes 68 to 65521", f.mtu)
+	}
+	switch f.pmtu {
+	case "auto":
+	case "off":
+		p.noPathMTU = true
+	default:
+		n, err := strconv.Atoi(f.pmtu)
+		if err != nil || n < leastPathMTU || n > 65535 {
+			return nil, usagef("--pmtu %q: give auto, off, or the MTU of the path, %d to 65535", f.pmtu, leastPathMTU)
+		}
+		p.pathMTU = n
 	}
 	for _, s := range f.addrs {
 		a, err := netip.ParsePrefix(s)
@@ -288,6 +308,9 @@ func (f *upFlags) plan() (*upPlan, error) {
 	}
 	return p, nil
 }
+
+// leastPathMTU is what every IPv4 host takes (RFC 791 section 3.2).
+const leastPathMTU = 576
 
 // checkDeviceName refuses what the kernel would, with a sentence of our own.
 func checkDeviceName(name string) error {
@@ -353,7 +376,7 @@ func (p *upPlan) run(ctx context.Context, stdout, stderr io.Writer) (err error) 
 	if device.MTU == 0 {
 		device.MTU = under.overlayMTU
 	} else if under.overlayMTU != 0 && device.MTU > under.overlayMTU {
-		log.Warn("frames of full size will not fit the underlay and be dropped: lower --mtu, or raise the underlay's",
+		log.Warn("frames of full size will not fit the underlay and be dropped, though their senders are told: lower --mtu, or raise the underlay's",
 			zap.Int("mtu", device.MTU), zap.Int("fits", under.overlayMTU), zap.String("underlay", under.device))
 	}
 	if device.Bridge == "" {
@@ -368,7 +391,10 @@ func (p *upPlan) run(ctx context.Context, stdout, stderr io.Writer) (err error) 
 		return err
 	}
 	var vnis []vxlan.VNI
-	endpoint, err := vtep.New(vtep.Config{Conn: conn, Logger: log, Workers: p.workers, BusyPoll: p.busyPoll})
+	endpoint, err := vtep.New(vtep.Config{
+		Conn: conn, Logger: log, Workers: p.workers, BusyPoll: p.busyPoll,
+		DisablePathMTU: p.noPathMTU, PathMTU: p.pathMTU,
+	})
 	for _, m := range p.vlan.vnis(p.vni) {
 		if err != nil {
 			break
@@ -377,7 +403,7 @@ func (p *upPlan) run(ctx context.Context, stdout, stderr io.Writer) (err error) 
 		err = endpoint.AddVNI(vtep.VNIConfig{
 			VNI: m.vni, Device: dev, Trunk: len(p.vlan.trunk) > 0, VID: m.vid, Peers: peers,
 			AllowUnknownVTEPs: p.allowUnknown, DisableLearning: !p.learning,
-			Ageing: p.ageing, MaxEntries: p.maxEntries, BoundAll: p.boundAll,
+			Ageing: p.ageing, MaxEntries: p.maxEntries, BoundAll: p.boundAll, ClampMSS: p.clampMSS,
 			Outer: p.outer.OuterConfig, ReservedBits: p.header.reserved, GroupPolicy: p.header.policy,
 			VLAN: p.vlan.mode,
 			ARP:  p.arp.mode, Neighbours: p.arp.neighbours, SnoopNeighbours: p.arp.snoop,
@@ -404,12 +430,32 @@ func (p *upPlan) run(ctx context.Context, stdout, stderr io.Writer) (err error) 
 	tasks.Go(func() error { return server.Serve(ctx) })
 	tasks.Go(func() error { return endpoint.Run(ctx) })
 	tasks.Go(func() error { return forgetWhenDown(ctx, endpoint, vnis, device, log) })
+	follow := p.follower(endpoint, dev, under, log)
+	tasks.Go(func() error { return follow.run(ctx) })
 	if profiles != nil {
 		tasks.Go(func() error { return servePprof(ctx, profiles) })
 	}
 	err = tasks.Wait()
 	log.Info("endpoint is down")
 	return err
+}
+
+// follower follows the underlay that the endpoint began with.
+func (p *upPlan) follower(endpoint *vtep.Endpoint, dev tap.Device, under *underlay, log *zap.Logger) *follower {
+	now := *p
+	now.local = under.local
+	return &follower{
+		endpoint: endpoint, device: dev, vni: p.vni, log: log,
+		fixed: p.device.MTU != 0, bridge: p.device.Bridge != "",
+		fits: under.overlayMTU, set: dev.MTU(),
+		find: func(peers []netip.AddrPort) int {
+			u, err := findUnderlay(&now, peers)
+			if err != nil {
+				return 0 // a route that is away at the moment
+			}
+			return u.overlayMTU
+		},
+	}
 }
 
 // listenControl opens the control socket, at its usual place by default.

@@ -81,8 +81,8 @@ func TestD23NeverFragments(t *testing.T) {
 }
 
 // TestD23SuperframesNeverFragment: the same for what the stack hands over in
-// one piece. TCP finds no way through, for its segments are too long; it must
-// not find one by fragments.
+// one piece. TCP is told what fits (TestTooBigForDevice); until then it must not
+// find a way by fragments.
 func TestD23SuperframesNeverFragment(t *testing.T) {
 	t.Parallel()
 	for _, v6 := range []bool{false, true} {
