@@ -266,7 +266,7 @@ func (e *Endpoint) AddVNI(cfg VNIConfig) error {
 	if e.findPaths {
 		o.paths = &e.paths
 	}
-	if o.neighbours, err = newNeighbours(&cfg, e.neighbourMissed); err != nil {
+	if o.neighbours, err = newNeighbours(&cfg, e.missedNeighbour); err != nil {
 		return fmt.Errorf("vtep: VNI %v: %w", cfg.VNI, err)
 	}
 	for _, a := range cfg.Peers {

@@ -15,7 +15,7 @@ import (
 type Event struct {
 	Time time.Time `json:"time"`
 	// What happened: learned, moved, aged, added, changed, deleted or missed
-	// (see fdb.EventKind), or lost.
+	// (see fdb.EventKind), noneigh, or lost.
 	What string `json:"event"`
 	// Lost is how many events there were at this point for which the Watcher
 	// had no room. Only with lost, which has no other fields.
@@ -34,6 +34,9 @@ type Event struct {
 	Kind string `json:"kind,omitempty"`
 	// From is where an entry led that moved or changed.
 	From *RemoteStatus `json:"from,omitempty"`
+	// IP is the address that a station asked for and that no neighbour has.
+	// Only with noneigh, which has no other fields but the VNI.
+	IP netip.Addr `json:"ip,omitzero"`
 }
 
 // DefaultWatch is how many events a Watcher keeps for a reader who is slow.
@@ -62,6 +65,7 @@ type Watcher struct {
 type noted struct {
 	at  time.Time
 	vni vxlan.VNI
+	ip  netip.Addr // noneigh
 	fdb.Event
 }
 
@@ -156,6 +160,9 @@ func (w *Watcher) put(n noted) {
 }
 
 func (n *noted) event() Event {
+	if n.ip.IsValid() {
+		return Event{Time: n.at, What: "noneigh", VNI: n.vni, IP: n.ip}
+	}
 	r := remoteStatus(n.Entry.Remote)
 	e := Event{
 		Time: n.at, What: n.What.String(), VNI: n.vni, MAC: vxlan.MAC(n.Entry.MAC),
@@ -211,7 +218,10 @@ func (e *Endpoint) listen(o *overlay, on bool) {
 
 // note tells the watchers of an event.
 func (e *Endpoint) note(v vxlan.VNI, ev fdb.Event) {
-	n := noted{at: time.Now(), vni: v, Event: ev}
+	e.tell(noted{at: time.Now(), vni: v, Event: ev})
+}
+
+func (e *Endpoint) tell(n noted) {
 	for _, w := range e.watching() {
 		w.put(n)
 	}
@@ -238,5 +248,16 @@ func (e *Endpoint) noteAll(o *overlay, what fdb.EventKind) {
 func (e *Endpoint) missed(v vxlan.VNI, mac fdb.MAC) {
 	if mac[0]&1 == 0 && e.watchers.Load() != nil {
 		e.note(v, fdb.Event{What: fdb.EventMissed, Entry: fdb.Entry{MAC: mac}})
+	}
+}
+
+// missedNeighbour tells whoever wants to know that a station asked for an
+// address that no neighbour has.
+func (e *Endpoint) missedNeighbour(m NeighbourMiss) {
+	if e.neighbourMissed != nil {
+		e.neighbourMissed(m)
+	}
+	if e.watchers.Load() != nil {
+		e.tell(noted{at: time.Now(), vni: m.VNI, ip: m.IP})
 	}
 }

@@ -28,6 +28,8 @@ func newMonitorCommand() *cobra.Command {
   added, changed, deleted
            somebody entered or removed something
   missed   a frame was lost for want of an entry and of peers
+  noneigh  a station asked by ARP or ND for an address that no neighbour has
+           (with --arp suppress or proxy)
   lost     so many changes came too fast to be told`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
@@ -78,6 +80,10 @@ func printEvent(w io.Writer, e vtep.Event) error {
 	at := e.Time.Format("15:04:05.000")
 	if e.Lost > 0 {
 		_, err := fmt.Fprintf(w, "%s %-7s %d\n", at, e.What, e.Lost)
+		return err
+	}
+	if e.IP.IsValid() {
+		_, err := fmt.Fprintf(w, "%s %-7s vni %v %v\n", at, e.What, e.VNI, e.IP)
 		return err
 	}
 	place := func(a netip.Addr, port uint16, v vxlan.VNI) string {
