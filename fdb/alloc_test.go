@@ -13,6 +13,9 @@ func TestNoAllocs(t *testing.T) {
 	tab.Add(static, vtep1)
 	tab.Add(group, vtep1)
 	tab.AddFlood(vtep1)
+	ecmp := MAC{2, 2, 2, 2, 2, 3}
+	tab.SetNexthops(1, []Remote{vtep1, vtep2})
+	tab.Set(VerbAdd, ecmp, Destination{Nexthops: 1}, 0)
 	unknown := MAC{2, 3, 3, 3, 3, 3}
 	now := time.Duration(0)
 	var fail bool
@@ -28,6 +31,11 @@ func TestNoAllocs(t *testing.T) {
 		{"Lookup hit", func() { _, ok := tab.Lookup(hostA); check(ok) }},
 		{"Lookup static", func() { _, ok := tab.Lookup(static); check(ok) }},
 		{"Lookup miss", func() { _, ok := tab.Lookup(unknown); check(!ok) }},
+		{"Lookup ECMP", func() { r, ok := tab.Lookup(ecmp); check(ok && r == nil) }},
+		{"Select", func() { _, ok := tab.Select(ecmp, uint32(now)); check(ok) }},
+		{"Forbids", func() { check(!tab.Forbids(ecmp, vtep2.Addr.Addr()) && tab.Forbids(static, vtep2.Addr.Addr())) }},
+		{"Learn ECMP", func() { check(tab.Learn(ecmp, vtep2, 0) == Known) }},
+		{"Learn ECMP other", func() { check(tab.Learn(ecmp, vtep6, 0) == Static) }},
 		{"Learn known", func() { check(tab.Learn(hostA, vtep1, 0) == Known) }},
 		{"Learn known IPv6", func() { check(tab.Learn(hostB, vtep6, 0) == Known) }},
 		{"Learn known with a new stamp", func() { now += tick; check(tab.Learn(hostA, vtep1, now) == Known) }},

@@ -11,7 +11,7 @@
 //	}
 //
 //	// A frame goes out.
-//	if remote, ok := table.Lookup(destination); ok {
+//	if remote, ok := table.Select(destination, flowHash); ok {
 //		send(frame, *remote)
 //	} else {
 //		for _, remote := range table.Replicas(destination) {
@@ -34,22 +34,33 @@
 //
 // A static entry is set by the user, does not age or move, and does not count
 // against the bound. A frame from its MAC that comes from elsewhere is to be
-// dropped: that is what protects a gateway's MAC from being taken over.
+// dropped: that is what protects a gateway's MAC from being taken over. A
+// permanent entry is a static one that a flush may be told to keep. A dynamic
+// one is set by the user too, and then ages and moves as a learned one.
 //
-// A static entry of a group MAC has a list of remotes. The flood list is what
-// the Linux kernel keeps under the all-zero MAC. Both are read with Replicas.
+// An entry may point to a nexthop group (SetNexthops) instead of a remote: each
+// flow then goes to one remote of the group, by its hash.
+//
+// The entry of a group MAC has a list of remotes. The flood list is what the
+// Linux kernel keeps under the all-zero MAC. Both are read with Replicas.
 //
 // All of this is how the Linux kernel's vxlan device behaves since 6.15, but:
-// MaxEntries bounds learned entries alone, Add turns a learned entry into a
-// static one where the kernel reports that it exists, remotes of both IP
-// families mix, there are no nexthop groups, and the time an entry was last
-// used for sending is not kept, since writing it would cost every look-up a
-// store into memory that all processors share.
+// MaxEntries bounds learned entries alone, unless BoundAll is set; remotes of
+// both IP families mix; frames from the remotes of a nexthop group are
+// accepted, where the kernel drops all frames from such a MAC if it learns;
+// group MACs take neither nexthop groups nor dynamic entries; and the time an
+// entry was last used for sending is not kept, since writing it would cost
+// every look-up a store into memory that all processors share.
+//
+// # Events
+//
+// Notify tells of every change, in order: who hears of all of them knows the
+// table.
 //
 // # Concurrency
 //
-// All methods may be called at once. Lookup, Replicas, Flood and All take no
-// lock. Neither does Learn for a MAC that it knows behind the same remote, or a
+// All methods may be called at once. Lookup, Select, Replicas, Flood and All
+// take no lock. Neither does Learn for a MAC that it knows behind the same remote, or a
 // static one; it writes to the entry once in 100 ms at most. Everything else
 // takes turns under a mutex.
 //

@@ -8,23 +8,36 @@ import (
 	"time"
 )
 
-// Kind says where an entry comes from.
+// Kind says where an entry comes from, and what becomes of it.
 type Kind uint8
 
 const (
-	// KindLearned: from the source address of a received frame.
+	// KindLearned: from the source address of a received frame. It moves with
+	// its MAC, ages, and counts against MaxEntries.
 	KindLearned Kind = iota
-	// KindStatic: from the user. It does not age, move or count against
-	// MaxEntries.
+	// KindStatic: from the user. It does not age or move.
 	KindStatic
+	// KindPermanent: as KindStatic, and kept by FlushNonPermanent.
+	KindPermanent
+	// KindDynamic: from the user, and ages and moves as a learned one.
+	KindDynamic
 )
 
-// String returns "learned" or "static".
+var kinds = [...]string{"learned", "static", "permanent", "dynamic"}
+
+// String returns the name in lower case.
 func (k Kind) String() string {
-	if k == KindStatic {
-		return "static"
+	if int(k) < len(kinds) {
+		return kinds[k]
 	}
-	return "learned"
+	return "unknown kind"
+}
+
+// ParseKind returns the kind of a name as String gives it, false when there is
+// none of that name.
+func ParseKind(s string) (Kind, bool) {
+	i := slices.Index(kinds[:], s)
+	return Kind(max(i, 0)), i >= 0
 }
 
 // An Entry is one line of the table as All shows it.
@@ -33,8 +46,29 @@ type Entry struct {
 	Remote Remote
 	Kind   Kind
 	// Age is the time since the last frame from MAC, in steps of 100 ms and
-	// exact to 100 ms. 0 for a static entry, which has none.
+	// exact to 100 ms. 0 for an entry that does not age.
 	Age time.Duration
+	// Nexthops is the nexthop group that the entry points to, in which case
+	// Remote is the zero Remote; 0 for none.
+	Nexthops uint32
+}
+
+// entryOf returns the entry of a key by its value, without its age.
+func entryOf(a *array, key, value uint64) Entry {
+	e := Entry{MAC: macOf(key), Kind: kindOf(value)}
+	if value&ecmp != 0 {
+		e.Nexthops = uint32(value)
+	} else {
+		e.Remote = *a.remote(value)
+	}
+	return e
+}
+
+// age sets Age by the entry's value.
+func (e *Entry) age(value uint64, now uint32) {
+	if value&static == 0 {
+		e.Age = time.Duration(age(now, uint32(value))) * tick
+	}
 }
 
 // All yields the entries in the order of their MACs, and one entry for each
@@ -57,8 +91,9 @@ func (t *Table) All(now time.Duration) iter.Seq[Entry] {
 
 		// Groups and unicast entries are each in order: merge them.
 		group := func() bool {
-			for _, r := range groups[macs[0]] {
-				if !yield(Entry{MAC: macs[0], Remote: r, Kind: KindStatic}) {
+			g := groups[macs[0]]
+			for _, r := range g.remotes {
+				if !yield(Entry{MAC: macs[0], Remote: r, Kind: g.kind}) {
 					return false
 				}
 			}
@@ -71,12 +106,8 @@ func (t *Table) All(now time.Duration) iter.Seq[Entry] {
 					return
 				}
 			}
-			e := Entry{MAC: macOf(row.key), Remote: *a.remote(row.value)}
-			if row.value&static != 0 {
-				e.Kind = KindStatic
-			} else {
-				e.Age = time.Duration(age(stamp, uint32(row.value))) * tick
-			}
+			e := entryOf(a, row.key, row.value)
+			e.age(row.value, stamp)
 			if !yield(e) {
 				return
 			}
@@ -101,7 +132,7 @@ again:
 		if v == 0 {
 			continue
 		}
-		if a.remote(v) == nil {
+		if v&ecmp == 0 && a.remote(v) == nil {
 			goto again
 		}
 		rows = append(rows, row{a.slots[i].key.Load(), v})

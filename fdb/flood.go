@@ -10,8 +10,14 @@ import (
 // remote (head-end replication). It is never changed: writers publish another.
 type replication struct {
 	flood   []Remote
-	groups  map[MAC][]Remote // static entries of group MACs; no empty list
-	grouped int              // remotes in groups, all counted
+	groups  map[MAC]groupEntry // entries of group MACs; no empty list
+	grouped int                // remotes in groups, all counted
+}
+
+// groupEntry is the entry of a group MAC.
+type groupEntry struct {
+	remotes []Remote
+	kind    Kind
 }
 
 // AddFlood adds a remote to the end of the flood list, and reports whether it
@@ -30,6 +36,7 @@ func (t *Table) AddFlood(r Remote) bool {
 	}
 	p.flood = with(p.flood, r)
 	t.replication.Store(&p)
+	t.tellList(EventAdded, MAC{}, r, KindStatic)
 	return true
 }
 
@@ -45,6 +52,7 @@ func (t *Table) DelFlood(r Remote) bool {
 	}
 	p.flood = rest
 	t.replication.Store(&p)
+	t.tellList(EventDeleted, MAC{}, r, KindStatic)
 	return true
 }
 
@@ -55,40 +63,59 @@ func (t *Table) DelFlood(r Remote) bool {
 func (t *Table) Flood() []Remote { return t.replication.Load().flood }
 
 // Replicas returns the remotes that each get a copy of a frame to mac when
-// Lookup found none: those of a static group entry if mac has one, else the
-// flood list. The slice is as that of Flood.
+// Lookup found none: those of a group entry if mac has one, else the flood
+// list. The slice is as that of Flood.
 func (t *Table) Replicas(mac MAC) []Remote {
 	p := t.replication.Load()
 	if mac[0]&1 != 0 && len(p.groups) > 0 {
-		if remotes, ok := p.groups[mac]; ok {
-			return remotes
+		if g, ok := p.groups[mac]; ok {
+			return g.remotes
 		}
 	}
 	return p.flood
 }
 
-// replicate sets the remotes of a group MAC. Called with mu held.
-func (t *Table) replicate(mac MAC, remotes []Remote) {
+// replicate sets the entry of a group MAC. Called with mu held.
+func (t *Table) replicate(mac MAC, g groupEntry) {
 	p := *t.replication.Load()
-	p.grouped += len(remotes) - len(p.groups[mac])
+	p.grouped += len(g.remotes) - len(p.groups[mac].remotes)
 	groups := maps.Clone(p.groups)
 	switch {
-	case len(remotes) == 0:
+	case len(g.remotes) == 0:
 		delete(groups, mac)
 	case groups == nil:
-		groups = map[MAC][]Remote{mac: remotes}
+		groups = map[MAC]groupEntry{mac: g}
 	default:
-		groups[mac] = remotes
+		groups[mac] = g
 	}
 	p.groups = groups
 	t.replication.Store(&p)
 }
 
-// flushGroups removes all group entries. Called with mu held.
-func (t *Table) flushGroups() (removed int) {
-	p := *t.replication.Load()
-	removed, p.grouped, p.groups = p.grouped, 0, nil
-	t.replication.Store(&p)
+// cut takes the remotes for which gone is true out of the entry g of a group
+// MAC, and returns how many they were. Called with mu held.
+func (t *Table) cut(mac MAC, g groupEntry, gone func(*Entry) bool) (removed int) {
+	rest := make([]Remote, 0, len(g.remotes))
+	for _, r := range g.remotes {
+		if gone(&Entry{MAC: mac, Remote: r, Kind: g.kind}) {
+			t.tellList(EventDeleted, mac, r, g.kind)
+			continue
+		}
+		rest = append(rest, r)
+	}
+	if removed = len(g.remotes) - len(rest); removed > 0 {
+		g.remotes = slices.Clip(rest)
+		t.replicate(mac, g)
+	}
+	return removed
+}
+
+// flushGroups takes the remotes for which gone is true out of the entries of
+// all group MACs. Called with mu held.
+func (t *Table) flushGroups(gone func(*Entry) bool) (removed int) {
+	for mac, g := range t.replication.Load().groups {
+		removed += t.cut(mac, g, gone)
+	}
 	return removed
 }
 

@@ -9,7 +9,7 @@ import (
 
 // The rules of the Linux kernel's vxlan device for learning and the table, one
 // test each, numbered as in the project's protocol checklist. Lines that are
-// not here belong to other rooms: 28 (nexthop groups) is not offered.
+// not here belong to other rooms.
 func TestKernelRules(t *testing.T) {
 	tests := []struct {
 		name string
@@ -18,7 +18,7 @@ func TestKernelRules(t *testing.T) {
 		{"B16 source MAC leads to source address and configured port", func(t *testing.T, tab *Table) {
 			wantLearn(t, tab, hostA, vtep1, 0, Added)
 			wantLookup(t, tab, hostA, vtep1)
-			wantEntries(t, tab, 0, Entry{hostA, Remote{netip.MustParseAddrPort("192.0.2.1:4789"), 0}, KindLearned, 0})
+			wantEntries(t, tab, 0, Entry{hostA, Remote{netip.MustParseAddrPort("192.0.2.1:4789"), 0}, KindLearned, 0, 0})
 		}},
 		{"B17 learned entry moves", func(t *testing.T, tab *Table) {
 			wantLearn(t, tab, hostA, vtep1, 0, Added)
@@ -52,7 +52,6 @@ func TestKernelRules(t *testing.T) {
 			}
 		}},
 		{"B19 static entries do not age", func(t *testing.T, tab *Table) {
-			tab.Learn(hostA, vtep1, 0)
 			tab.Add(hostA, vtep1)
 			tab.Add(group, vtep1)
 			if tab.Age(1000*time.Hour) != 0 {
@@ -62,7 +61,7 @@ func TestKernelRules(t *testing.T) {
 		}},
 		{"B19 an expired entry is used until the sweep", func(t *testing.T, tab *Table) {
 			tab.Learn(hostA, vtep1, 0)
-			wantEntries(t, tab, time.Hour, Entry{hostA, vtep1, KindLearned, time.Hour})
+			wantEntries(t, tab, time.Hour, Entry{hostA, vtep1, KindLearned, time.Hour, 0})
 			wantLookup(t, tab, hostA, vtep1)
 			wantLearn(t, tab, hostA, vtep1, time.Hour, Known)
 			if tab.Age(time.Hour) != 0 {
@@ -152,7 +151,7 @@ func TestKernelRules(t *testing.T) {
 			if err := errors.Join(tab.Append(hostA, vtep2), tab.Append(hostB, vtep2)); err != nil {
 				t.Error(err)
 			}
-			wantEntries(t, tab, 0, Entry{hostA, vtep1, KindStatic, 0}, Entry{hostB, vtep1, KindLearned, 0})
+			wantEntries(t, tab, 0, Entry{hostA, vtep1, KindStatic, 0, 0}, Entry{hostB, vtep1, KindLearned, 0, 0})
 		}},
 		{"B26 replace is for unicast alone", func(t *testing.T, tab *Table) {
 			tab.Add(hostA, vtep1)
@@ -169,7 +168,8 @@ func TestKernelRules(t *testing.T) {
 		{"B26 add on an existing key fails", func(t *testing.T, tab *Table) {
 			tab.Add(hostA, vtep1)
 			tab.Add(group, vtep1)
-			for _, mac := range []MAC{hostA, group} {
+			tab.Learn(hostB, vtep1, 0)
+			for _, mac := range []MAC{hostA, hostB, group} {
 				if err := tab.Add(mac, vtep2); !errors.Is(err, ErrExists) {
 					t.Errorf("%x: %v", mac, err)
 				}
@@ -220,22 +220,102 @@ func TestKernelRules(t *testing.T) {
 				t.Errorf("%d learned", n)
 			}
 			wantEntries(t, tab, 0,
-				Entry{group, vtep1, KindStatic, 0},
-				Entry{group, vtep2, KindStatic, 0},
-				Entry{hostA, vtep1, KindStatic, 0})
+				Entry{group, vtep1, KindStatic, 0, 0},
+				Entry{group, vtep2, KindStatic, 0, 0},
+				Entry{hostA, vtep1, KindStatic, 0, 0})
 			if n := tab.Flush(FlushAll); n != 3 {
 				t.Errorf("%d in all", n)
 			}
 			wantEntries(t, tab, 0)
 			wantRemotes(t, "Flood", tab.Flood(), vtep1)
 		}},
-		{"B30 a learned entry that the user sets becomes static", func(t *testing.T, tab *Table) {
-			tab.Learn(hostA, vtep1, 0)
-			wantEntries(t, tab, time.Second, Entry{hostA, vtep1, KindLearned, time.Second})
-			if err := tab.Add(hostA, vtep2); err != nil {
+		{"B17 an entry that points to a nexthop group stays; its remotes may speak, unlike the kernel's, others not", func(t *testing.T, tab *Table) {
+			if err := errors.Join(tab.SetNexthops(9, []Remote{vtep1, vtep6}), tab.Set(VerbAdd, hostA, Destination{Nexthops: 9}, 0)); err != nil {
 				t.Error(err)
 			}
-			wantEntries(t, tab, time.Second, Entry{hostA, vtep2, KindStatic, 0})
+			wantLearn(t, tab, hostA, vtep1, 0, Known)
+			wantLearn(t, tab, hostA, vtep6, 0, Known)
+			wantLearn(t, tab, hostA, vtep2, 0, Static)
+			wantEntries(t, tab, 0, Entry{hostA, Remote{}, KindStatic, 0, 9})
+		}},
+		{"B19 dynamic entries age and move", func(t *testing.T, tab *Table) {
+			for _, mac := range []MAC{hostA, hostB} {
+				if err := tab.Set(VerbAdd, mac, Destination{Remote: vtep1, Kind: KindDynamic}, 10*time.Second); err != nil {
+					t.Error(err)
+				}
+			}
+			wantLearn(t, tab, hostB, vtep2, 200*time.Second, Moved)
+			wantEntries(t, tab, 300*time.Second,
+				Entry{hostA, vtep1, KindDynamic, 290 * time.Second, 0},
+				Entry{hostB, vtep2, KindDynamic, 100 * time.Second, 0})
+			if tab.Age(310*time.Second) != 0 || tab.Age(311*time.Second) != 1 || tab.Age(501*time.Second) != 1 {
+				t.Error("not 300 s after the user or a frame set it")
+			}
+		}},
+		{"B21 with BoundAll every MAC counts, and the flood list as one: a static add fails", func(t *testing.T, _ *Table) {
+			tab := New(Config{MaxEntries: 4, BoundAll: true})
+			tab.AddFlood(vtep1)
+			tab.AddFlood(vtep2)
+			if err := errors.Join(tab.Append(group, vtep1), tab.Append(group, vtep2), tab.Add(hostA, vtep1)); err != nil {
+				t.Error(err)
+			}
+			wantLearn(t, tab, hostB, vtep1, 0, Added)
+			wantLearn(t, tab, hostMAC(7), vtep1, 0, Full)
+			for _, mac := range []MAC{hostMAC(7), {3}} {
+				if err := tab.Add(mac, vtep1); !errors.Is(err, ErrFull) {
+					t.Errorf("add %x: %v", mac, err)
+				}
+			}
+			if err := errors.Join(tab.Append(group, vtep6), tab.Replace(hostB, vtep2), tab.Append(hostB, vtep1)); err != nil {
+				t.Errorf("of MACs that are there: %v", err)
+			}
+			if !tab.AddFlood(vtep6) {
+				t.Error("the flood list was refused")
+			}
+		}},
+		{"B28 nexthop group: one remote by flow hash, entries follow its changes and go with it", func(t *testing.T, tab *Table) {
+			if err := errors.Join(tab.SetNexthops(9, []Remote{vtep1, vtep2}), tab.Set(VerbAdd, hostA, Destination{Nexthops: 9}, 0)); err != nil {
+				t.Error(err)
+			}
+			if r, ok := tab.Lookup(hostA); r != nil || !ok {
+				t.Errorf("Lookup = %v, %v; want the question to ask with the flow", r, ok)
+			}
+			seen := make(map[Remote]int)
+			for hash := range uint32(1000) {
+				r, _ := tab.Select(hostA, hash*0x10001)
+				seen[*r]++
+			}
+			if len(seen) != 2 || seen[vtep1] < 400 || seen[vtep2] < 400 {
+				t.Errorf("flows by remote: %v", seen)
+			}
+			tab.SetNexthops(9, []Remote{vtep6})
+			if r, _ := tab.Select(hostA, 1); *r != vtep6 {
+				t.Errorf("after the group changed it leads to %v", r)
+			}
+			if n, err := tab.DelNexthops(9); n != 1 || err != nil || tab.Len() != 0 {
+				t.Errorf("delete the group: %d entries went, %v, %d left", n, err, tab.Len())
+			}
+		}},
+		{"B29 link down keeps static and permanent entries", func(t *testing.T, tab *Table) {
+			for i, k := range []Kind{KindStatic, KindPermanent, KindDynamic} {
+				tab.Set(VerbAdd, hostMAC(uint32(i)), Destination{Remote: vtep1, Kind: k}, 0)
+			}
+			tab.Learn(hostMAC(3), vtep1, 0)
+			if n := tab.Flush(FlushAgeing); n != 2 {
+				t.Errorf("%d flushed, want the learned and the dynamic one", n)
+			}
+			if n := tab.Flush(FlushNonPermanent); n != 1 {
+				t.Errorf("%d flushed, want the static one", n)
+			}
+			wantEntries(t, tab, 0, Entry{hostMAC(1), vtep1, KindPermanent, 0, 0})
+		}},
+		{"B30 a learned entry that the user replaces becomes static", func(t *testing.T, tab *Table) {
+			tab.Learn(hostA, vtep1, 0)
+			wantEntries(t, tab, time.Second, Entry{hostA, vtep1, KindLearned, time.Second, 0})
+			if err := tab.Replace(hostA, vtep2); err != nil {
+				t.Error(err)
+			}
+			wantEntries(t, tab, time.Second, Entry{hostA, vtep2, KindStatic, 0, 0})
 			if tab.Learned() != 0 {
 				t.Error("still counted as learned")
 			}

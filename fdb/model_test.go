@@ -16,26 +16,48 @@ import (
 // model is the table as its documentation tells it, with plain maps. Time in
 // it is cut to whole ticks, otherwise it knows nothing of how the table works.
 type model struct {
-	entries map[MAC]modelEntry
-	groups  map[MAC][]Remote
-	flood   []Remote
-	max     int
-	ageing  time.Duration // negative: never
+	entries  map[MAC]modelEntry
+	groups   map[MAC]modelGroup
+	nexthops map[uint32][]Remote
+	flood    []Remote
+	max      int
+	boundAll bool
+	ageing   time.Duration // negative: never
 }
 
 type modelEntry struct {
-	remote Remote
-	static bool
-	heard  time.Duration
+	remote   Remote
+	nexthops uint32
+	kind     Kind
+	heard    time.Duration
 }
+
+type modelGroup struct {
+	remotes []Remote
+	kind    Kind
+}
+
+// ages says whether the entry goes when its MAC is not heard of.
+func (e modelEntry) ages() bool { return e.kind == KindLearned || e.kind == KindDynamic }
 
 func (m *model) learned() (n int) {
 	for _, e := range m.entries {
-		if !e.static {
+		if e.kind == KindLearned {
 			n++
 		}
 	}
 	return n
+}
+
+func (m *model) full() bool {
+	n := m.learned()
+	if m.boundAll {
+		n = len(m.entries) + len(m.groups)
+		if len(m.flood) > 0 {
+			n++
+		}
+	}
+	return m.max >= 0 && n >= m.max
 }
 
 func (m *model) setAgeing(d time.Duration) {
@@ -60,13 +82,15 @@ func (m *model) learn(mac MAC, from Remote, now time.Duration) Outcome {
 	}
 	e, ok := m.entries[mac]
 	switch {
-	case ok && e.static && e.remote != from:
+	case ok && e.nexthops != 0 && slices.Contains(m.nexthops[e.nexthops], from):
+		return Known
+	case ok && e.nexthops != 0, ok && !e.ages() && e.remote != from:
 		return Static
-	case ok && e.static:
+	case ok && !e.ages():
 		return Known
 	case !from.Addr.IsValid():
 		return Invalid
-	case !ok && m.max >= 0 && m.learned() >= m.max:
+	case !ok && m.full():
 		return Full
 	}
 	outcome := Known
@@ -75,70 +99,69 @@ func (m *model) learn(mac MAC, from Remote, now time.Duration) Outcome {
 	} else if e.remote != from {
 		outcome = Moved
 	}
-	m.entries[mac] = modelEntry{from, false, max(e.heard, cut(now))}
+	e.remote, e.heard = from, max(e.heard, cut(now)) // a dynamic one stays that
+	m.entries[mac] = e
 	return outcome
 }
 
-func (m *model) add(mac MAC, r Remote) error {
-	r = plain(r)
-	switch {
-	case mac == (MAC{}):
-		return ErrZeroMAC
-	case !r.Addr.IsValid():
-		return ErrRemote
-	case mac[0]&1 == 1 && len(m.groups[mac]) > 0, m.entries[mac].static:
-		return ErrExists
-	case mac[0]&1 == 1:
-		m.groups[mac] = []Remote{r}
-	default:
-		m.entries[mac] = modelEntry{r, true, 0}
+func (m *model) set(verb Verb, mac MAC, d Destination, now time.Duration) error {
+	d.Remote = plain(d.Remote)
+	if d.Kind == KindLearned {
+		d.Kind = KindStatic
 	}
-	return nil
-}
-
-func (m *model) replace(mac MAC, r Remote) error {
-	r = plain(r)
+	isGroup := mac[0]&1 == 1
+	_, exists := m.entries[mac]
+	exists = exists || len(m.groups[mac].remotes) > 0
 	switch {
 	case mac == (MAC{}):
 		return ErrZeroMAC
-	case !r.Addr.IsValid():
+	case d.Nexthops == 0 && !d.Remote.Addr.IsValid():
 		return ErrRemote
-	case mac[0]&1 == 1:
+	case d.Kind == KindDynamic && (isGroup || d.Nexthops != 0):
+		return ErrDynamic
+	case isGroup && (verb == VerbReplace || d.Nexthops != 0):
 		return ErrGroup
-	}
-	m.entries[mac] = modelEntry{r, true, 0}
-	return nil
-}
-
-func (m *model) append(mac MAC, r Remote) error {
-	r = plain(r)
-	switch {
-	case mac == (MAC{}):
-		return ErrZeroMAC
-	case !r.Addr.IsValid():
-		return ErrRemote
-	case mac[0]&1 == 0:
-		if _, ok := m.entries[mac]; !ok {
-			m.entries[mac] = modelEntry{r, true, 0}
+	case d.Nexthops != 0 && m.nexthops[d.Nexthops] == nil:
+		return ErrNexthops
+	case m.boundAll && !exists && m.full():
+		return ErrFull
+	case verb == VerbAdd && exists:
+		return ErrExists
+	case isGroup:
+		g := m.groups[mac]
+		g.kind = d.Kind
+		if !slices.Contains(g.remotes, d.Remote) {
+			g.remotes = append(slices.Clone(g.remotes), d.Remote)
 		}
-	case !slices.Contains(m.groups[mac], r):
-		m.groups[mac] = append(m.groups[mac], r)
+		m.groups[mac] = g
+		return nil
+	case verb == VerbAppend && exists:
+		return nil
 	}
+	e := modelEntry{d.Remote, d.Nexthops, d.Kind, 0}
+	if d.Nexthops != 0 {
+		e.remote = Remote{}
+	}
+	if d.Kind == KindDynamic {
+		e.heard = cut(now)
+		if was := m.entries[mac]; exists && was.ages() {
+			e.heard = max(e.heard, was.heard)
+		}
+	}
+	m.entries[mac] = e
 	return nil
 }
 
 func (m *model) del(mac MAC, r *Remote) error {
 	if mac[0]&1 == 1 {
-		list := m.groups[mac]
-		rest := slices.DeleteFunc(slices.Clone(list), func(have Remote) bool { return r == nil || have == *r })
-		if len(rest) == len(list) {
+		n := m.cutGroups(func(e Entry) bool { return e.MAC == mac && (r == nil || e.Remote == *r) })
+		if n == 0 {
 			return ErrNotFound
 		}
-		m.groups[mac] = rest
 		return nil
 	}
 	e, ok := m.entries[mac]
-	if !ok || r != nil && e.remote != *r {
+	if !ok || r != nil && (e.nexthops != 0 || e.remote != *r) {
 		return ErrNotFound
 	}
 	delete(m.entries, mac)
@@ -156,21 +179,103 @@ func (m *model) remove(f func(modelEntry) bool) (n int) {
 	return n
 }
 
+// cutGroups deletes the remotes of group MACs for which f is true.
+func (m *model) cutGroups(f func(Entry) bool) (n int) {
+	for mac, g := range m.groups {
+		rest := slices.DeleteFunc(slices.Clone(g.remotes), func(r Remote) bool {
+			return f(Entry{MAC: mac, Remote: r, Kind: g.kind})
+		})
+		n += len(g.remotes) - len(rest)
+		if g.remotes = rest; len(rest) == 0 {
+			delete(m.groups, mac)
+		} else {
+			m.groups[mac] = g
+		}
+	}
+	return n
+}
+
+func (m *model) flush(f Filter) int {
+	match := func(r Remote, nexthops uint32, k Kind) bool {
+		switch {
+		case len(f.Kinds) > 0 && !slices.Contains(f.Kinds, k),
+			f.Addr.IsValid() && plain(Remote{Addr: netip.AddrPortFrom(f.Addr, 0)}).Addr.Addr() != r.Addr.Addr(),
+			f.Port != 0 && f.Port != r.Addr.Port(),
+			f.VNI != 0 && f.VNI != r.VNI,
+			f.Nexthops != 0 && f.Nexthops != nexthops:
+			return false
+		}
+		return true
+	}
+	n := m.cutGroups(func(e Entry) bool { return match(e.Remote, 0, e.Kind) })
+	return n + m.remove(func(e modelEntry) bool { return match(e.remote, e.nexthops, e.kind) })
+}
+
 func (m *model) all(now time.Duration) (list []Entry) {
 	for mac, e := range m.entries {
-		entry := Entry{MAC: mac, Remote: e.remote, Kind: KindStatic}
-		if !e.static {
-			entry.Kind, entry.Age = KindLearned, max(cut(now)-e.heard, 0)
+		entry := Entry{MAC: mac, Remote: e.remote, Kind: e.kind, Nexthops: e.nexthops}
+		if e.ages() {
+			entry.Age = max(cut(now)-e.heard, 0)
 		}
 		list = append(list, entry)
 	}
-	for mac, remotes := range m.groups {
-		for _, r := range remotes {
-			list = append(list, Entry{MAC: mac, Remote: r, Kind: KindStatic})
+	for mac, g := range m.groups {
+		for _, r := range g.remotes {
+			list = append(list, Entry{MAC: mac, Remote: r, Kind: g.kind})
 		}
 	}
 	slices.SortStableFunc(list, func(a, b Entry) int { return bytes.Compare(a.MAC[:], b.MAC[:]) })
 	return list
+}
+
+// mirror is a table as somebody knows it who only hears of its events.
+type mirror struct {
+	entries map[MAC][]Entry // the flood list under the zero MAC
+	seen    map[EventKind]int
+	fail    func(string, ...any)
+}
+
+func (m *mirror) hear(e Event) {
+	m.seen[e.What]++
+	mac := e.Entry.MAC
+	list := m.entries[mac]
+	many := mac[0]&1 == 1 || mac == (MAC{})
+	at := slices.IndexFunc(list, func(have Entry) bool { return !many || have.Remote == e.Entry.Remote })
+	switch e.What {
+	case EventLearned, EventAdded:
+		if at >= 0 {
+			m.fail("%v of what was there: %+v", e.What, e)
+		}
+		m.entries[mac] = append(list, e.Entry)
+	case EventMoved, EventChanged:
+		if at < 0 || !many && list[at].Remote != e.Was {
+			m.fail("%v of %+v: %+v", e.What, list, e)
+		}
+		list[at] = e.Entry
+	case EventAged, EventDeleted:
+		if at < 0 || list[at] != e.Entry {
+			m.fail("%v of %+v: %+v", e.What, list, e)
+		}
+		if m.entries[mac] = slices.Delete(list, at, at+1); len(m.entries[mac]) == 0 {
+			delete(m.entries, mac)
+		}
+	default:
+		m.fail("event %v", e.What)
+	}
+}
+
+func (m *mirror) all() (list []Entry, flood []Remote) {
+	for mac, entries := range m.entries {
+		for _, e := range entries {
+			if mac == (MAC{}) {
+				flood = append(flood, e.Remote)
+			} else {
+				list = append(list, e)
+			}
+		}
+	}
+	slices.SortStableFunc(list, func(a, b Entry) int { return bytes.Compare(a.MAC[:], b.MAC[:]) })
+	return list, flood
 }
 
 // plain unmaps an IPv4 address, in its own way.
@@ -209,19 +314,51 @@ func drawRemote(t *rapid.T) Remote {
 	return r
 }
 
+func drawKind(t *rapid.T) Kind {
+	return rapid.SampledFrom([]Kind{KindStatic, KindLearned, KindPermanent, KindDynamic, KindDynamic}).Draw(t, "kind")
+}
+
+func drawDestination(t *rapid.T) Destination {
+	if rapid.IntRange(0, 3).Draw(t, "by nexthops") == 0 {
+		return Destination{Nexthops: rapid.Uint32Range(1, 4).Draw(t, "nexthops"), Kind: drawKind(t)}
+	}
+	return Destination{Remote: drawRemote(t), Kind: drawKind(t)}
+}
+
+func drawFilter(t *rapid.T) (f Filter) {
+	f.Kinds = rapid.SliceOfN(rapid.Custom(drawKind), 0, 2).Draw(t, "kinds")
+	switch rapid.IntRange(0, 5).Draw(t, "by") {
+	case 0:
+		f.Addr = drawRemote(t).Addr.Addr()
+	case 1:
+		f.Port = 8472
+	case 2:
+		f.VNI = 7
+	case 3:
+		f.Nexthops = rapid.Uint32Range(1, 4).Draw(t, "nexthops")
+	}
+	return f
+}
+
 func TestModel(t *testing.T) {
 	rapid.Check(t, func(rt *rapid.T) {
 		limit := rapid.SampledFrom([]int{0, -1, 1, 3, 20}).Draw(rt, "max")
+		boundAll := rapid.Bool().Draw(rt, "bound all")
 		ageing := rapid.SampledFrom([]time.Duration{0, -1, time.Second, 2500 * time.Millisecond, 1}).Draw(rt, "ageing")
 		// The clock starts anywhere, also just before stamps wrap.
 		clock := rapid.SampledFrom([]time.Duration{0, time.Hour, (1<<32 - 30) * tick}).Draw(rt, "clock")
 
-		tab := New(Config{MaxEntries: limit, Ageing: ageing})
-		m := &model{entries: map[MAC]modelEntry{}, groups: map[MAC][]Remote{}, max: limit}
+		tab := New(Config{MaxEntries: limit, BoundAll: boundAll, Ageing: ageing})
+		m := &model{
+			entries: map[MAC]modelEntry{}, groups: map[MAC]modelGroup{}, nexthops: map[uint32][]Remote{},
+			max: limit, boundAll: boundAll,
+		}
 		if limit == 0 {
 			m.max = 65536
 		}
 		m.setAgeing(ageing)
+		heard := &mirror{entries: map[MAC][]Entry{}, seen: map[EventKind]int{}, fail: rt.Fatalf}
+		tab.Notify(heard.hear)
 
 		now := func(t *rapid.T) time.Duration {
 			clock += time.Duration(rapid.SampledFrom([]int{0, 0, 1, 99, 100, 730, 1500}).Draw(t, "ms")) * time.Millisecond
@@ -244,7 +381,16 @@ func TestModel(t *testing.T) {
 		}
 		learn := func(t *rapid.T) {
 			mac, from, at := drawMAC(t), drawRemote(t), now(t)
-			same(t, "Learn", tab.Learn(mac, from, at), m.learn(mac, from, at))
+			before := heard.seen[EventLearned] + heard.seen[EventMoved]
+			o := tab.Learn(mac, from, at)
+			same(t, "Learn", o, m.learn(mac, from, at))
+			same(t, "learned or moved", heard.seen[EventLearned]+heard.seen[EventMoved]-before == 1, o == Added || o == Moved)
+		}
+		set := func(verb Verb) func(t *rapid.T) {
+			return func(t *rapid.T) {
+				mac, d, at := drawMAC(t), drawDestination(t), now(t)
+				sameError(t, verb.String(), tab.Set(verb, mac, d, at), m.set(verb, mac, d, at))
+			}
 		}
 
 		rt.Repeat(map[string]func(*rapid.T){
@@ -263,17 +409,53 @@ func TestModel(t *testing.T) {
 					same(t, "Learn", tab.Learn(mac, from, clock), m.learn(mac, from, clock))
 				}
 			},
-			"add": func(t *rapid.T) {
+			"add":     set(VerbAdd),
+			"replace": set(VerbReplace),
+			"append":  set(VerbAppend),
+			"static": func(t *rapid.T) {
 				mac, r := drawMAC(t), drawRemote(t)
-				sameError(t, "Add", tab.Add(mac, r), m.add(mac, r))
+				switch rapid.IntRange(0, 2).Draw(t, "verb") {
+				case 0:
+					sameError(t, "Add", tab.Add(mac, r), m.set(VerbAdd, mac, Destination{Remote: r}, 0))
+				case 1:
+					sameError(t, "Append", tab.Append(mac, r), m.set(VerbAppend, mac, Destination{Remote: r}, 0))
+				case 2:
+					sameError(t, "Replace", tab.Replace(mac, r), m.set(VerbReplace, mac, Destination{Remote: r}, 0))
+				}
 			},
-			"replace": func(t *rapid.T) {
-				mac, r := drawMAC(t), drawRemote(t)
-				sameError(t, "Replace", tab.Replace(mac, r), m.replace(mac, r))
+			"nexthops": func(t *rapid.T) {
+				id := rapid.Uint32Range(0, 4).Draw(t, "id")
+				list := rapid.SliceOfN(rapid.Custom(drawRemote), 0, 4).Draw(t, "remotes")
+				var want error
+				var plains []Remote
+				for _, r := range list {
+					if !r.Addr.IsValid() {
+						want = ErrRemote
+					}
+					if !slices.Contains(plains, plain(r)) {
+						plains = append(plains, plain(r))
+					}
+				}
+				if id == 0 {
+					want = ErrNexthopID
+				} else if len(list) == 0 {
+					want = ErrNexthopCount
+				}
+				sameError(t, "SetNexthops", tab.SetNexthops(id, list), want)
+				if want == nil {
+					m.nexthops[id] = plains
+				}
 			},
-			"append": func(t *rapid.T) {
-				mac, r := drawMAC(t), drawRemote(t)
-				sameError(t, "Append", tab.Append(mac, r), m.append(mac, r))
+			"delete nexthops": func(t *rapid.T) {
+				id := rapid.Uint32Range(0, 4).Draw(t, "id")
+				var want error
+				if m.nexthops[id] == nil {
+					want = ErrNexthops
+				}
+				delete(m.nexthops, id)
+				n, err := tab.DelNexthops(id)
+				sameError(t, "DelNexthops", err, want)
+				same(t, "DelNexthops", n, m.remove(func(e modelEntry) bool { return id != 0 && e.nexthops == id }))
 			},
 			"delete": func(t *rapid.T) {
 				mac := drawMAC(t)
@@ -287,14 +469,17 @@ func TestModel(t *testing.T) {
 			"delete remote": func(t *rapid.T) {
 				r := drawRemote(t)
 				same(t, "DelRemote", tab.DelRemote(r), m.remove(func(e modelEntry) bool {
-					return !e.static && e.remote == plain(r)
+					return e.kind == KindLearned && e.remote == plain(r)
 				}))
 			},
 			"age": func(t *rapid.T) {
 				at := now(t)
-				same(t, "Age", tab.Age(at), m.remove(func(e modelEntry) bool {
-					return !e.static && m.ageing >= 0 && cut(at)-e.heard > m.ageing
+				before := heard.seen[EventAged]
+				n := tab.Age(at)
+				same(t, "Age", n, m.remove(func(e modelEntry) bool {
+					return e.ages() && m.ageing >= 0 && cut(at)-e.heard > m.ageing
 				}))
+				same(t, "aged", heard.seen[EventAged]-before, n)
 			},
 			"set ageing": func(t *rapid.T) {
 				d := rapid.SampledFrom([]time.Duration{0, -1, time.Second, 150 * time.Millisecond}).Draw(t, "ageing")
@@ -302,13 +487,18 @@ func TestModel(t *testing.T) {
 				m.setAgeing(d)
 				same(t, "Ageing", tab.Ageing(), m.ageing)
 			},
-			"flush learned": func(t *rapid.T) {
-				same(t, "Flush", tab.Flush(FlushLearned), m.remove(func(e modelEntry) bool { return !e.static }))
+			"flush a scope": func(t *rapid.T) {
+				scope := rapid.SampledFrom([]FlushScope{FlushLearned, FlushLearned, FlushAll, FlushAgeing, FlushNonPermanent}).Draw(t, "scope")
+				kinds := map[FlushScope][]Kind{
+					FlushLearned:      {KindLearned},
+					FlushAgeing:       {KindLearned, KindDynamic},
+					FlushNonPermanent: {KindLearned, KindDynamic, KindStatic},
+				}
+				same(t, "Flush", tab.Flush(scope), m.flush(Filter{Kinds: kinds[scope]}))
 			},
-			"flush all": func(t *rapid.T) {
-				n := len(m.all(0))
-				m.entries, m.groups = map[MAC]modelEntry{}, map[MAC][]Remote{}
-				same(t, "Flush", tab.Flush(FlushAll), n)
+			"flush a few": func(t *rapid.T) {
+				f := drawFilter(t)
+				same(t, "FlushIf", tab.FlushIf(f), m.flush(f))
 			},
 			"add flood": func(t *rapid.T) {
 				r := drawRemote(t)
@@ -334,15 +524,40 @@ func TestModel(t *testing.T) {
 				e, want := m.entries[mac]
 				r, ok := tab.Lookup(mac)
 				same(t, "Lookup", ok, want)
-				if ok {
+				same(t, "Lookup points to a remote", r != nil, ok && e.nexthops == 0)
+				if r != nil {
 					same(t, "Lookup", *r, e.remote)
 				}
+				hash := rapid.Uint32().Draw(t, "hash")
+				one, ok := tab.Select(mac, hash)
+				same(t, "Select", ok, want)
+				if again, _ := tab.Select(mac, hash); again != one {
+					t.Fatalf("Select: one flow goes to %v and to %v", one, again)
+				}
+				candidates := m.nexthops[e.nexthops]
+				if r != nil {
+					candidates = []Remote{e.remote}
+				}
+				if ok && !slices.Contains(candidates, *one) {
+					t.Fatalf("Select = %v, want one of %v", one, candidates)
+				}
+				vtep := plain(drawRemote(t)).Addr.Addr()
+				same(t, "Forbids", tab.Forbids(mac, vtep), want && !e.ages() && !slices.ContainsFunc(candidates, func(r Remote) bool { return r.Addr.Addr() == vtep }))
 				replicas := m.flood
-				if list := m.groups[mac]; len(list) > 0 {
-					replicas = list
+				if g := m.groups[mac]; len(g.remotes) > 0 {
+					replicas = g.remotes
 				}
 				if got := tab.Replicas(mac); !slices.Equal(got, replicas) {
 					t.Fatalf("Replicas = %v, want %v", got, replicas)
+				}
+				var rows []Entry
+				for _, e := range m.all(clock) {
+					if e.MAC == mac {
+						rows = append(rows, e)
+					}
+				}
+				if diff := cmp.Diff(rows, tab.Get(mac, clock), cmpAddr, cmpopts.EquateEmpty()); diff != "" {
+					t.Fatalf("Get, want (-), got (+):\n%s", diff)
 				}
 			},
 			"": func(t *rapid.T) {
@@ -354,6 +569,21 @@ func TestModel(t *testing.T) {
 				same(t, "Learned", tab.Learned(), m.learned())
 				if got := tab.Flood(); !slices.Equal(got, m.flood) {
 					t.Fatalf("Flood = %v, want %v", got, m.flood)
+				}
+				// Who heard of every change knows the table.
+				for i := range want {
+					want[i].Age = 0
+				}
+				list, flood := heard.all()
+				if diff := cmp.Diff(want, list, cmpAddr, cmpopts.EquateEmpty()); diff != "" || !slices.Equal(flood, m.flood) {
+					t.Fatalf("by events, want (-), got (+):\n%s\nflood %v, want %v", diff, flood, m.flood)
+				}
+				groups := tab.Nexthops()
+				same(t, "nexthop groups", len(groups), len(m.nexthops))
+				for _, g := range groups {
+					if !slices.Equal(g.Remotes, m.nexthops[g.ID]) {
+						t.Fatalf("nexthop group %d = %v, want %v", g.ID, g.Remotes, m.nexthops[g.ID])
+					}
 				}
 			},
 		})

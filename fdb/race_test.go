@@ -215,7 +215,7 @@ func TestStampBetweenCopyAndPublication(t *testing.T) {
 	}
 	tab.replace(a, interned, bound)
 	tab.mu.Unlock()
-	wantEntries(t, tab, 3*time.Second, Entry{hostA, vtep1, KindLearned, 2 * time.Second})
+	wantEntries(t, tab, 3*time.Second, Entry{hostA, vtep1, KindLearned, 2 * time.Second, 0})
 }
 
 // A receiver sets its stamp in the new array before an older one is carried
@@ -231,7 +231,7 @@ func TestStampBeforeCarrying(t *testing.T) {
 	tab.Learn(hostA, vtep1, 2*time.Second)
 	tab.carryStamps(old, tab.current.Load())
 	tab.mu.Unlock()
-	wantEntries(t, tab, 3*time.Second, Entry{hostA, vtep1, KindLearned, time.Second})
+	wantEntries(t, tab, 3*time.Second, Entry{hostA, vtep1, KindLearned, time.Second, 0})
 }
 
 // Another writer comes before a receiver that has seen that it needs the lock.
@@ -242,12 +242,12 @@ func TestLearnBehindAnotherWriter(t *testing.T) {
 		want   Outcome
 		entry  Entry
 	}{
-		{"none", func(*Table) {}, Added, Entry{hostA, vtep1, KindLearned, time.Second}},
-		{"same, earlier", func(t *Table) { t.Learn(hostA, vtep1, 0) }, Known, Entry{hostA, vtep1, KindLearned, time.Second}},
-		{"same, later", func(t *Table) { t.Learn(hostA, vtep1, 2*time.Second) }, Known, Entry{hostA, vtep1, KindLearned, 0}},
-		{"elsewhere", func(t *Table) { t.Learn(hostA, vtep2, 0) }, Moved, Entry{hostA, vtep1, KindLearned, time.Second}},
-		{"static same", func(t *Table) { t.Add(hostA, vtep1) }, Known, Entry{hostA, vtep1, KindStatic, 0}},
-		{"static elsewhere", func(t *Table) { t.Add(hostA, vtep2) }, Static, Entry{hostA, vtep2, KindStatic, 0}},
+		{"none", func(*Table) {}, Added, Entry{hostA, vtep1, KindLearned, time.Second, 0}},
+		{"same, earlier", func(t *Table) { t.Learn(hostA, vtep1, 0) }, Known, Entry{hostA, vtep1, KindLearned, time.Second, 0}},
+		{"same, later", func(t *Table) { t.Learn(hostA, vtep1, 2*time.Second) }, Known, Entry{hostA, vtep1, KindLearned, 0, 0}},
+		{"elsewhere", func(t *Table) { t.Learn(hostA, vtep2, 0) }, Moved, Entry{hostA, vtep1, KindLearned, time.Second, 0}},
+		{"static same", func(t *Table) { t.Add(hostA, vtep1) }, Known, Entry{hostA, vtep1, KindStatic, 0, 0}},
+		{"static elsewhere", func(t *Table) { t.Add(hostA, vtep2) }, Static, Entry{hostA, vtep2, KindStatic, 0, 0}},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
@@ -293,7 +293,7 @@ func TestRefreshDuringRemoval(t *testing.T) {
 			t.Error(o)
 		}
 		return gone
-	})
+	}, EventDeleted)
 	if n != 0 || looks != 2 {
 		t.Errorf("%d removed after %d looks, want 0 after 2", n, looks)
 	}
@@ -311,7 +311,7 @@ func TestRebuildDuringSweep(t *testing.T) {
 	tab.mu.Lock()
 	defer tab.mu.Unlock()
 	pauses := 0
-	removed := tab.sweepInChunks(func(v uint64) bool { return true }, func() {
+	removed := tab.sweepInChunks(func(v uint64) bool { return true }, EventDeleted, func() {
 		if pauses++; pauses == 3 {
 			tab.rebuild() // into fewer slots
 		}

@@ -13,16 +13,22 @@ import (
 // another MAC.
 type slot struct {
 	key   atomic.Uint64 // occupied | MAC (keyOf); 0 = never used
-	value atomic.Uint64 // static flag, remote index, time stamp; 0 = no entry
+	value atomic.Uint64 // flags, remote index, time stamp; 0 = no entry
 }
 
 const (
 	occupied = 1 << 48 // makes the key of every MAC, also of all zeros, not 0
 
-	// value: bit 63 static, bits 32-62 index of the remote (from 1 on, so
+	// value: bits 61-63 flags, bits 32-60 index of the remote (from 1 on, so
 	// that a value is never 0), bits 0-31 time stamp in ticks.
-	static    = 1 << 63
-	indexMask = 1<<31 - 1
+	static = 1 << 63 // does not age or move
+	ecmp   = 1 << 62 // points to the nexthop group of the ID in bits 0-31
+	user   = 1 << 61 // set by the user: dynamic, or with static permanent
+
+	// ecmp is the top bit of the index: to a reader in a hurry such an entry
+	// looks like one whose remote is not in the array yet, and so costs
+	// nothing where there is none.
+	indexMask = ecmp>>32 | (1<<29 - 1)
 
 	minSlots = 16
 )
@@ -31,6 +37,33 @@ func index(value uint64) uint32 { return uint32(value>>32) & indexMask }
 
 func pack(index uint32, flags uint64, tick uint32) uint64 {
 	return flags | uint64(index)<<32 | uint64(tick)
+}
+
+// restamp returns value with another time stamp.
+func restamp(value uint64, tick uint32) uint64 { return value>>32<<32 | uint64(tick) }
+
+func flagsOf(k Kind) uint64 {
+	switch k {
+	case KindStatic:
+		return static
+	case KindPermanent:
+		return static | user
+	case KindDynamic:
+		return user
+	}
+	return 0
+}
+
+func kindOf(value uint64) Kind {
+	switch value & (static | user) {
+	case static:
+		return KindStatic
+	case static | user:
+		return KindPermanent
+	case user:
+		return KindDynamic
+	}
+	return KindLearned
 }
 
 // An array is one generation of the table. What readers need to make sense of
@@ -69,7 +102,8 @@ func (a *array) find(hash, key uint64) *slot {
 }
 
 // remote returns the remote that a value names, nil when the value is younger
-// than a. The current array knows it then: it is published before the value.
+// than a or has the flag ecmp. In the first case the current array knows it: it
+// is published before the value.
 func (a *array) remote(value uint64) *Remote {
 	if i := index(value); int(i) < len(a.remotes) {
 		return a.remotes[i]

@@ -243,7 +243,7 @@ func checkInternals(t testing.TB, tab *Table) {
 	tab.mu.Lock()
 	defer tab.mu.Unlock()
 	a := tab.current.Load()
-	bound, learned, statics := 0, 0, 0
+	bound, learned, entered := 0, 0, 0
 	used := make(map[uint32]bool)
 	for i := range a.slots {
 		s := &a.slots[i]
@@ -261,16 +261,18 @@ func checkInternals(t testing.TB, tab *Table) {
 		if v == 0 {
 			continue
 		}
-		if v&static != 0 {
-			statics++
+		if v&(static|user) != 0 {
+			entered++
 		} else {
 			learned++
 		}
-		used[index(v)] = true
+		if v&ecmp == 0 {
+			used[index(v)] = true
+		}
 	}
-	if bound != tab.bound || learned != tab.Learned() || statics != int(tab.statics.Load()) {
+	if bound != tab.bound || learned != tab.Learned() || entered != int(tab.entered.Load()) {
 		t.Fatalf("counted %d bound, %d learned, %d static; kept %d, %d, %d",
-			bound, learned, statics, tab.bound, tab.Learned(), tab.statics.Load())
+			bound, learned, entered, tab.bound, tab.Learned(), tab.entered.Load())
 	}
 	if bound > limit(len(a.slots)) {
 		t.Fatalf("%d of %d slots bound", bound, len(a.slots))

@@ -24,9 +24,14 @@ const tick = 100 * time.Millisecond
 // Config has the choices of a table. The zero value gives the defaults.
 type Config struct {
 	// MaxEntries bounds the learned entries. Optional: 0 means
-	// DefaultMaxEntries, negative no bound. Static entries and the flood
-	// list do not count.
+	// DefaultMaxEntries, negative no bound. What the user sets does not
+	// count, unless BoundAll says so.
 	MaxEntries int
+	// BoundAll makes MaxEntries bound entries of every kind, as maxaddress
+	// does in Linux: each MAC with an entry counts once, and so does the flood
+	// list when there is one. What would be too much is refused with ErrFull,
+	// but the flood list never is.
+	BoundAll bool
 	// Ageing is how long a learned entry lives without a frame from its
 	// MAC. Optional: 0 means DefaultAgeing, negative for ever. It is
 	// rounded up to 100 ms and cut at 6.8 years.
@@ -42,27 +47,31 @@ type Table struct {
 	seed        seed
 	maxEntries  int // negative: no bound
 	ageing      atomic.Int64
+	nexthops    atomic.Pointer[map[uint32]*nexthops] // replaced as a whole
+	boundAll    bool
 
 	// Keeps what writers change off the cache line that readers need.
 	_ [64]byte
 
-	learned atomic.Int64 // entries by kind, unicast; written under mu
-	statics atomic.Int64
+	learned atomic.Int64 // unicast entries, learned and
+	entered atomic.Int64 // set by the user; both written under mu
 
 	mu          sync.Mutex // held by everything that changes an entry
 	bound       int        // slots of current with a key, live or not
 	interned    map[Remote]uint32
 	remoteLimit int // interned remotes at which the unused ones are dropped
+	notify      func(Event)
 }
 
 // New returns an empty table.
 func New(c Config) *Table {
-	t := &Table{seed: newSeed(), maxEntries: c.MaxEntries}
+	t := &Table{seed: newSeed(), maxEntries: c.MaxEntries, boundAll: c.BoundAll}
 	if c.MaxEntries == 0 {
 		t.maxEntries = DefaultMaxEntries
 	}
 	t.SetAgeing(c.Ageing)
 	t.replication.Store(new(replication))
+	t.nexthops.Store(new(map[uint32]*nexthops))
 	t.reset(newArray(minSlots, 8), make(map[Remote]uint32), 0)
 	return t
 }
@@ -70,6 +79,9 @@ func New(c Config) *Table {
 // Lookup returns the remote that frames to mac go to, and false when the table
 // has no entry for it: then they go to Replicas(mac). Neither the address of a
 // group nor the all-zero MAC is ever found here.
+//
+// For an entry that points to a nexthop group it returns nil and true: which of
+// the remotes it is depends on the flow, and Select tells.
 //
 // An entry is used until Age removes it, also past its time. Lookup keeps no
 // entry alive. It takes no lock and allocates nothing. What the pointer shows
@@ -82,21 +94,33 @@ func (t *Table) Lookup(mac MAC) (*Remote, bool) {
 // callers, by a hair. An array does not travel in registers, but its two parts
 // do: that saves writing the MAC to the stack and waiting to read it again.
 
+// find is written out here, so that a hit runs straight through: [0] of the
+// remotes is nil, so that no entry and one of a nexthop group need no look of
+// their own on the way.
 func (t *Table) lookup(head uint32, tail uint16) (*Remote, bool) {
 	key := joinKey(head, tail)
 	hash := t.seed.hash(key)
-	for {
-		a := t.current.Load()
-		s := a.find(hash, key)
-		if s == nil {
-			return nil, false
+again:
+	a := t.current.Load()
+	mask := uint64(len(a.slots) - 1)
+	for i := hash >> (a.shift & 63); ; i++ {
+		s := &a.slots[i&mask]
+		k := s.key.Load()
+		if k == key {
+			v := s.value.Load()
+			if r := a.remote(v); r != nil {
+				return r, true
+			}
+			if v == 0 {
+				return nil, false
+			}
+			if v&ecmp != 0 {
+				return nil, true
+			}
+			goto again
 		}
-		v := s.value.Load()
-		if v == 0 {
+		if k == 0 {
 			return nil, false
-		}
-		if r := a.remote(v); r != nil {
-			return r, true
 		}
 	}
 }
@@ -109,6 +133,9 @@ func (t *Table) lookup(head uint32, tail uint16) (*Remote, bool) {
 // now is the time since any origin that is the same for all calls on this
 // table; below 0 it counts as 0. Time never goes back: with a now before the
 // last one the entry keeps its later stamp.
+//
+// Where the entry points to a nexthop group, each of its remotes is the right
+// one.
 //
 // For an entry that is known with the same remote, or is static, Learn takes
 // no lock and allocates nothing, and writes at most once in 100 ms.
@@ -135,6 +162,9 @@ func (t *Table) learn(head uint32, tail uint16, from Remote, now time.Duration) 
 		}
 		r := a.remote(v)
 		if r == nil {
+			if v&ecmp != 0 {
+				return t.fromNexthop(uint32(v), from)
+			}
 			continue
 		}
 		if !r.is(&from) {
@@ -162,7 +192,7 @@ func (t *Table) learn(head uint32, tail uint16, from Remote, now time.Duration) 
 // entry, and may not be when the table was rebuilt: then the stamp may have
 // come too late for carryStamps, and the caller looks again.
 func (t *Table) refresh(a *array, s *slot, v uint64, stamp uint32) bool {
-	return s.value.CompareAndSwap(v, pack(index(v), 0, stamp)) && t.current.Load() == a
+	return s.value.CompareAndSwap(v, restamp(v, stamp)) && t.current.Load() == a
 }
 
 // learnLocked is Learn for what needs the lock: a new entry or a move.
@@ -175,33 +205,49 @@ func (t *Table) learnLocked(key uint64, from Remote, stamp uint32) Outcome {
 	a, v := t.entry(key)
 	switch {
 	case v == 0:
-		if t.maxEntries >= 0 && t.learned.Load() >= int64(t.maxEntries) {
+		if t.full() {
 			return Full
 		}
-		t.put(key, from, 0, stamp)
+		t.put(key, from, 0, stamp, EventLearned)
 		return Added
+	case v&ecmp != 0:
+		return t.fromNexthop(uint32(v), from)
 	case *a.remote(v) == from:
 		// Another goroutine was faster.
 		if v&static == 0 {
-			t.put(key, from, 0, stamp)
+			t.put(key, from, v&user, stamp, 0)
 		}
 		return Known
 	case v&static != 0:
 		return Static
 	}
-	t.put(key, from, 0, stamp)
+	t.put(key, from, v&user, stamp, EventMoved)
 	return Moved
+}
+
+// full reports whether there is no place for another entry, of those that
+// MaxEntries bounds. Called with mu held.
+func (t *Table) full() bool {
+	n := t.learned.Load()
+	if t.boundAll {
+		p := t.replication.Load()
+		n += t.entered.Load() + int64(len(p.groups))
+		if len(p.flood) > 0 {
+			n++
+		}
+	}
+	return t.maxEntries >= 0 && n >= int64(t.maxEntries)
 }
 
 // Len returns how many entries All would yield.
 func (t *Table) Len() int {
-	return int(t.learned.Load()+t.statics.Load()) + t.replication.Load().grouped
+	return t.live() + t.replication.Load().grouped
 }
 
-// Learned returns how many entries are learned: what MaxEntries bounds.
+// Learned returns how many entries are learned.
 func (t *Table) Learned() int { return int(t.learned.Load()) }
 
-// MaxEntries returns the bound of learned entries, negative when there is none.
+// MaxEntries returns Config.MaxEntries as it is in use, negative for no bound.
 func (t *Table) MaxEntries() int { return t.maxEntries }
 
 // stampOf returns now as a time stamp. Stamps wrap after 13.6 years, and are

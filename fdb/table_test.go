@@ -112,7 +112,7 @@ func TestStaticStaysStatic(t *testing.T) {
 	tab.Add(hostA, vtep1)
 	wantLearn(t, tab, hostA, vtep1, time.Hour, Known)
 	wantLearn(t, tab, hostA, vtep2, time.Hour, Static)
-	wantEntries(t, tab, 2*time.Hour, Entry{hostA, vtep1, KindStatic, 0})
+	wantEntries(t, tab, 2*time.Hour, Entry{hostA, vtep1, KindStatic, 0, 0})
 	if tab.Learned() != 0 || tab.Age(1000*time.Hour) != 0 {
 		t.Error("it is a learned one now")
 	}
@@ -174,7 +174,7 @@ func TestMaxEntriesGivesPlacesBack(t *testing.T) {
 		"age":            func(t *Table) { t.Age(time.Hour) },
 		"flush":          func(t *Table) { t.Flush(FlushLearned) },
 		"delete remote":  func(t *Table) { t.DelRemote(vtep1) },
-		"becomes static": func(t *Table) { t.Add(hostA, vtep1) },
+		"becomes static": func(t *Table) { t.Replace(hostA, vtep1) },
 		"replaced":       func(t *Table) { t.Replace(hostA, vtep2) },
 	}
 	for name, f := range leave {
@@ -269,8 +269,8 @@ func TestTimeDoesNotGoBack(t *testing.T) {
 		tab := New(Config{Ageing: time.Second})
 		tab.Learn(hostA, vtep1, 10*time.Second)
 		tab.Learn(hostA, from, 5*time.Second)
-		wantEntries(t, tab, 7*time.Second, Entry{hostA, from, KindLearned, 0})
-		wantEntries(t, tab, 11*time.Second, Entry{hostA, from, KindLearned, time.Second})
+		wantEntries(t, tab, 7*time.Second, Entry{hostA, from, KindLearned, 0, 0})
+		wantEntries(t, tab, 11*time.Second, Entry{hostA, from, KindLearned, time.Second, 0})
 		if tab.Age(11*time.Second) != 0 {
 			t.Error("removed by an earlier stamp")
 		}
@@ -285,8 +285,8 @@ func TestStampWraps(t *testing.T) {
 	tab.Learn(hostB, vtep1, wrap-30*time.Second)
 	wantLearn(t, tab, hostA, vtep1, wrap+10*time.Second, Known)
 	wantEntries(t, tab, wrap+20*time.Second,
-		Entry{hostA, vtep1, KindLearned, 10 * time.Second},
-		Entry{hostB, vtep1, KindLearned, 50 * time.Second})
+		Entry{hostA, vtep1, KindLearned, 10 * time.Second, 0},
+		Entry{hostB, vtep1, KindLearned, 50 * time.Second, 0})
 	if n := tab.Age(wrap + 31*time.Second); n != 1 {
 		t.Errorf("Age = %d, want 1", n)
 	}
@@ -303,9 +303,9 @@ func TestStaticErrors(t *testing.T) {
 		text string
 	}{
 		{"add twice", func(t *Table) error { return errors.Join(t.Add(hostA, vtep1), t.Add(hostA, vtep2)) }, ErrExists,
-			"fdb: add 02:42:0a:00:00:01 to 192.0.2.2:4789: a static entry exists; replace or delete it"},
+			"fdb: add 02:42:0a:00:00:01 to 192.0.2.2:4789: an entry exists; replace or delete it, or append to it if it is a list"},
 		{"add group twice", func(t *Table) error { return errors.Join(t.Add(group, vtep1), t.Add(group, vtep2)) }, ErrExists, ""},
-		{"add over learned", func(t *Table) error { t.Learn(hostA, vtep1, 0); return t.Add(hostA, vtep2) }, nil, ""},
+		{"add over learned", func(t *Table) error { t.Learn(hostA, vtep1, 0); return t.Add(hostA, vtep2) }, ErrExists, ""},
 		{"replace", func(t *Table) error { return errors.Join(t.Replace(hostA, vtep1), t.Replace(hostA, vtep2)) }, nil, ""},
 		{"append", func(t *Table) error { return errors.Join(t.Append(hostA, vtep1), t.Append(hostA, vtep2)) }, nil, ""},
 		{"replace group", func(t *Table) error { return t.Replace(group, vtep1) }, ErrGroup,
@@ -315,6 +315,34 @@ func TestStaticErrors(t *testing.T) {
 		{"append zero MAC", func(t *Table) error { return t.Append(zero, vtep1) }, ErrZeroMAC, ""},
 		{"add without address", func(t *Table) error { return t.Add(hostA, Remote{}) }, ErrRemote, ""},
 		{"append without address", func(t *Table) error { return t.Append(group, Remote{}) }, ErrRemote, ""},
+		{"dynamic group", func(t *Table) error {
+			return t.Set(VerbAdd, group, Destination{Remote: vtep1, Kind: KindDynamic}, 0)
+		}, ErrDynamic, ""},
+		{"nexthops that are not there", func(t *Table) error { return t.Set(VerbAdd, hostA, Destination{Nexthops: 5}, 0) }, ErrNexthops,
+			"fdb: add 02:42:0a:00:00:01 to nexthop group 5: no such nexthop group"},
+		{"nexthops of a group MAC", func(t *Table) error {
+			return errors.Join(t.SetNexthops(5, []Remote{vtep1}), t.Set(VerbAdd, group, Destination{Nexthops: 5}, 0))
+		}, ErrGroup, ""},
+		{"dynamic nexthops", func(t *Table) error {
+			return errors.Join(t.SetNexthops(5, []Remote{vtep1}), t.Set(VerbAdd, hostA, Destination{Nexthops: 5, Kind: KindDynamic}, 0))
+		}, ErrDynamic, ""},
+		{"delete a nexthop", func(t *Table) error {
+			return errors.Join(t.SetNexthops(5, []Remote{vtep1}), t.Set(VerbAdd, hostA, Destination{Nexthops: 5}, 0), t.DelDestination(hostA, vtep1))
+		}, ErrNotFound, ""},
+		{"nexthop group 0", func(t *Table) error { return t.SetNexthops(0, []Remote{vtep1}) }, ErrNexthopID, ""},
+		{"nexthop group of none", func(t *Table) error { return t.SetNexthops(1, nil) }, ErrNexthopCount,
+			"fdb: nexthop group 1: a nexthop group has 1 to 64 remotes"},
+		{"nexthop group of too many", func(t *Table) error {
+			var many []Remote
+			for i := range MaxNexthops + 1 {
+				many = append(many, testRemote(i))
+			}
+			return t.SetNexthops(1, many)
+		}, ErrNexthopCount, ""},
+		{"full", func(*Table) error {
+			t := New(Config{MaxEntries: 1, BoundAll: true})
+			return errors.Join(t.Add(hostA, vtep1), t.Add(hostB, vtep1))
+		}, ErrFull, "fdb: add 02:42:0a:00:00:02 to 192.0.2.1:4789: the table is full"},
 		{"delete nothing", func(t *Table) error { return t.Del(hostA) }, ErrNotFound,
 			"fdb: delete 02:42:0a:00:00:01: no such entry"},
 		{"delete twice", func(t *Table) error { t.Add(hostA, vtep1); return errors.Join(t.Del(hostA), t.Del(hostA)) }, ErrNotFound, ""},

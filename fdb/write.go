@@ -1,7 +1,7 @@
 package fdb
 
 // What follows is called with mu held. put and drop are the only two places
-// where an entry comes, changes or goes: a stream of changes would start here.
+// where a unicast entry comes, changes or goes, and where that is told (Notify).
 
 // entry returns the value of key, 0 when there is none, and the array that
 // explains it.
@@ -14,16 +14,20 @@ func (t *Table) entry(key uint64) (*array, uint64) {
 	return a, s.value.Load()
 }
 
-// put makes the entry of key what it is told, new or not. flags is static or 0.
-// A learned entry that stays one keeps the later of its stamps, also against a
-// receiver that sets it at this moment.
-func (t *Table) put(key uint64, r Remote, flags uint64, stamp uint32) {
+// put makes the entry of key what it is told, new or not. With the flag ecmp,
+// stamp is the ID of the nexthop group and r is not used. An entry that ages
+// and did so before keeps the later of its stamps, also against a receiver that
+// sets it at this moment. what is told, 0 for nothing.
+func (t *Table) put(key uint64, r Remote, flags uint64, stamp uint32, what EventKind) {
 	hash := t.seed.hash(key)
 	a := t.current.Load()
 	if t.bound >= limit(len(a.slots)) && a.find(hash, key) == nil {
 		t.rebuild()
 	}
-	i := t.intern(r)
+	i := uint32(0)
+	if flags&ecmp == 0 {
+		i = t.intern(r)
+	}
 	s, fresh := t.current.Load().bind(hash, key)
 	if fresh {
 		t.bound++
@@ -31,7 +35,7 @@ func (t *Table) put(key uint64, r Remote, flags uint64, stamp uint32) {
 	for {
 		old := s.value.Load()
 		value := pack(i, flags, stamp)
-		if old != 0 && old&static == 0 && flags == 0 && later(uint32(old), stamp) {
+		if old != 0 && old&static == 0 && flags&static == 0 && later(uint32(old), stamp) {
 			value = pack(i, flags, uint32(old))
 		}
 		if !s.value.CompareAndSwap(old, value) {
@@ -41,29 +45,35 @@ func (t *Table) put(key uint64, r Remote, flags uint64, stamp uint32) {
 			t.count(old, -1)
 		}
 		t.count(flags, 1)
+		if t.notify != nil && what != 0 && old != value {
+			t.tell(what, key, value, old)
+		}
 		return
 	}
 }
 
 // drop removes the entry in s if its value is still v. It is not when a
 // receiver has just refreshed it.
-func (t *Table) drop(s *slot, v uint64) bool {
+func (t *Table) drop(s *slot, v uint64, what EventKind) bool {
 	if !s.value.CompareAndSwap(v, 0) {
 		return false
 	}
 	t.count(v, -1)
+	if t.notify != nil {
+		t.tell(what, s.key.Load(), v, 0)
+	}
 	return true
 }
 
 func (t *Table) count(value uint64, by int64) {
-	if value&static != 0 {
-		t.statics.Add(by)
+	if value&(static|user) != 0 {
+		t.entered.Add(by)
 	} else {
 		t.learned.Add(by)
 	}
 }
 
-func (t *Table) live() int { return int(t.learned.Load() + t.statics.Load()) }
+func (t *Table) live() int { return int(t.learned.Load() + t.entered.Load()) }
 
 // intern returns the index of r, the same for equal remotes. Indices are only
 // given out, never taken back, within one array: one that were used again
@@ -126,6 +136,13 @@ func (t *Table) copyLive(old *array) (a *array, interned map[Remote]uint32, boun
 		if v == 0 {
 			continue
 		}
+		key := old.slots[i].key.Load()
+		s, _ := a.bind(t.seed.hash(key), key)
+		bound++
+		if v&ecmp != 0 {
+			s.value.Store(v)
+			continue
+		}
 		n := index(v)
 		if renumbered[n] == 0 {
 			r := old.remotes[n]
@@ -137,10 +154,7 @@ func (t *Table) copyLive(old *array) (a *array, interned map[Remote]uint32, boun
 			interned[*r] = uint32(to)
 			renumbered[n] = uint32(to)
 		}
-		key := old.slots[i].key.Load()
-		s, _ := a.bind(t.seed.hash(key), key)
-		s.value.Store(pack(renumbered[n], v&static, uint32(v)))
-		bound++
+		s.value.Store(pack(renumbered[n], v&(static|user), uint32(v)))
 	}
 	return a, interned, bound
 }
@@ -161,7 +175,7 @@ func (t *Table) carryStamps(old, a *array) {
 		s := a.find(t.seed.hash(key), key)
 		for {
 			n := s.value.Load()
-			if !later(uint32(v), uint32(n)) || s.value.CompareAndSwap(n, pack(index(n), 0, uint32(v))) {
+			if !later(uint32(v), uint32(n)) || s.value.CompareAndSwap(n, restamp(n, uint32(v))) {
 				break
 			}
 		}

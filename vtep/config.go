@@ -74,11 +74,17 @@ type VNIConfig struct {
 	Ageing time.Duration
 	// MaxEntries bounds the learned entries. 0 = 65536, negative = no limit.
 	MaxEntries int
+	// BoundAll makes MaxEntries bound all entries, the user's too: what would
+	// be too much is refused with fdb.ErrFull.
+	BoundAll bool
 	// ClampMSS lowers the MSS in the SYNs of passing TCP connections, both
 	// ways, to what fits the device's MTU and the path to the peer.
 	ClampMSS bool
 	// Static entries to begin with.
 	Static []StaticEntry
+	// Entries to begin with, of any kind that the user can set. They are
+	// appended; the zero MAC adds to the flood list.
+	Entries []Entry
 	// VLAN is what becomes of frames with VLAN tags.
 	VLAN VLANMode
 	// ReservedBits are bits of the VXLAN header, as a big-endian number, of which

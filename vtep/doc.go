@@ -25,7 +25,8 @@
 //
 // # What becomes of a frame
 //
-// Out: a frame whose destination is in the VNI's FDB goes to that VTEP alone.
+// Out: a frame whose destination is in the VNI's FDB goes to that VTEP alone, or
+// to one of several by its flow if the entry points to a nexthop group.
 // A broadcast, a multicast and an unknown destination go to every peer, a copy
 // each (head-end replication). Frames to one VTEP and from one source port
 // share trains (see package transport); a superframe of the device becomes a
@@ -44,14 +45,19 @@
 //
 // # Who may speak
 //
-// Frames are accepted from VTEPs that are peers or targets of static entries,
-// and from any with AllowUnknownVTEPs. The address decides: the source port of
+// Frames are accepted from VTEPs that are peers, targets of the user's entries or
+// members of nexthop groups, and from any with AllowUnknownVTEPs. The address decides: the source port of
 // a VXLAN packet stands for a flow and tells nothing of the sender (RFC 7348
-// section 5). Answers go to the port that was configured for the peer, or to
+// section 5). Answers go to the port and VNI that were configured for the peer, or to
 // this endpoint's own for a VTEP that was not configured. A MAC with a static
 // entry cannot be learned elsewhere, and frames that claim to be from it are
 // dropped. RFC 7348 has no authentication: who can forge the address of a peer
 // can speak in its name.
+//
+// # Changes
+//
+// [Endpoint.Watch] tells of entries that are learned, move, age, come and go, as
+// they do. A reader who is slow loses events, and is told how many.
 //
 // # ARP and neighbour discovery
 //
@@ -99,7 +105,6 @@
 // # Limits
 //
 // Flooding is by head-end replication; multicast groups as in RFC 7348 section
-// 4.2 are not there yet. A group MAC may lead to one VTEP by a static entry.
-// Several peers of one address are told apart when sending only. Inner VLAN
+// 4.2 are not there yet. Several peers of one address are told apart when sending only. Inner VLAN
 // tags are carried as they are.
 package vtep

@@ -8,6 +8,7 @@ import (
 	"net/netip"
 	"runtime"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/govxlan/govxlan/fdb"
@@ -43,6 +44,7 @@ type Endpoint struct {
 	started  time.Duration
 	vnis     vniTable
 	counters endpointCounters
+	watchers atomic.Pointer[[]*Watcher] // nil: nobody listens
 	paths    paths
 	// findPaths: the paths' MTUs are known, or to be found out.
 	findPaths bool
@@ -200,8 +202,13 @@ func (e *Endpoint) Close() error {
 	for v := range overlays {
 		e.vnis.store(v, nil)
 	}
+	watchers := e.watching()
+	e.watchers.Store(nil)
 	workers := e.workers
 	e.mu.Unlock()
+	for _, w := range watchers {
+		w.end()
+	}
 
 	// First, so that none of them sees a descriptor that is closed.
 	for _, w := range workers {
@@ -248,7 +255,7 @@ func (e *Endpoint) AddVNI(cfg VNIConfig) error {
 		header:       header,
 		vlan:         cfg.VLAN,
 		device:       cfg.Device,
-		table:        fdb.New(fdb.Config{MaxEntries: cfg.MaxEntries, Ageing: cfg.Ageing}),
+		table:        fdb.New(fdb.Config{MaxEntries: cfg.MaxEntries, BoundAll: cfg.BoundAll, Ageing: cfg.Ageing}),
 		learn:        !cfg.DisableLearning,
 		allowUnknown: cfg.AllowUnknownVTEPs,
 		toldFeatures: cfg.Device.Features(),
@@ -259,7 +266,7 @@ func (e *Endpoint) AddVNI(cfg VNIConfig) error {
 	if e.findPaths {
 		o.paths = &e.paths
 	}
-	if o.neighbours, err = newNeighbours(&cfg, e.neighbourMissed); err != nil {
+	if o.neighbours, err = newNeighbours(&cfg, e.missedNeighbour); err != nil {
 		return fmt.Errorf("vtep: VNI %v: %w", cfg.VNI, err)
 	}
 	for _, a := range cfg.Peers {
@@ -269,6 +276,12 @@ func (e *Endpoint) AddVNI(cfg VNIConfig) error {
 	}
 	for _, s := range cfg.Static {
 		if err := o.addStatic(s); err != nil {
+			return fmt.Errorf("vtep: VNI %v: %w", cfg.VNI, err)
+		}
+	}
+
+	for _, s := range cfg.Entries {
+		if err := o.setEntry(fdb.VerbAppend, s, e.port(), e.now()); err != nil {
 			return fmt.Errorf("vtep: VNI %v: %w", cfg.VNI, err)
 		}
 	}
@@ -285,6 +298,7 @@ func (e *Endpoint) AddVNI(cfg VNIConfig) error {
 		return fmt.Errorf("vtep: add VNI %v: %w", cfg.VNI, err)
 	}
 	e.overlays[cfg.VNI] = o
+	e.noteAll(o, fdb.EventAdded)
 	e.vnis.store(cfg.VNI, o)
 	if e.running {
 		e.transmit(o)
@@ -323,6 +337,7 @@ func (e *Endpoint) SetMTU(v vxlan.VNI, mtu int) error {
 func (e *Endpoint) remove(o *overlay) {
 	delete(e.overlays, o.vni)
 	e.vnis.store(o.vni, nil)
+	e.noteAll(o, fdb.EventDeleted)
 	if o.trunk != nil {
 		e.leave(o)
 	}
@@ -440,6 +455,7 @@ func (e *Endpoint) sweep(ctx context.Context) {
 		e.mu.Lock()
 		for _, o := range e.overlays {
 			o.table.Age(e.now())
+			o.forgetDynamic()
 			if o.neighbours != nil {
 				o.neighbours.table.Age(e.now())
 			}

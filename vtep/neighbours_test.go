@@ -322,6 +322,10 @@ func TestNeighbourMissed(t *testing.T) {
 			t.Fatal(err)
 		}
 		r := &rig{t: t, e: e, wire: w}
+		watcher, err := e.Watch(0)
+		if err != nil {
+			t.Fatal(err)
+		}
 		p := r.add(10, func(c *VNIConfig) {
 			c.Peers = []netip.AddrPort{vtepA}
 			c.ARP = mode
@@ -339,6 +343,20 @@ func TestNeighbourMissed(t *testing.T) {
 		}
 		if err := e.Close(); err != nil {
 			t.Error(err)
+		}
+		// Watchers hear the same.
+		var watched []NeighbourMiss
+		for {
+			ev, err := watcher.Next(t.Context())
+			if err != nil {
+				break
+			}
+			if ev.What == "noneigh" {
+				watched = append(watched, NeighbourMiss{ev.VNI, ev.IP})
+			}
+		}
+		if !slices.Equal(watched, want) {
+			t.Errorf("%v: watched %v, want %v", mode, watched, want)
 		}
 	}
 }

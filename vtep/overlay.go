@@ -33,6 +33,9 @@ type overlay struct {
 	senders      atomic.Pointer[map[netip.Addr]*peer]
 	allowUnknown bool
 
+	// dynamic entries of the user: the remotes whose frames are accepted for
+	// them, since they may move or go by themselves. Under Endpoint.mu.
+	dynamic  map[vxlan.MAC]fdb.Remote
 	paths    *paths // of the endpoint; nil: not to be found out
 	clampMSS bool
 
@@ -131,7 +134,7 @@ func (o *overlay) answerTo(had fdb.Remote) fdb.Remote {
 		}
 	}
 	for e := range o.table.All(0) {
-		if e.Kind == fdb.KindStatic && e.Remote.Addr.Addr() == had.Addr.Addr() {
+		if e.Kind != fdb.KindLearned && e.Remote.Addr.Addr() == had.Addr.Addr() {
 			return e.Remote
 		}
 	}

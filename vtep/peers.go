@@ -20,13 +20,15 @@ func (e *Endpoint) DelPeer(v vxlan.VNI, a netip.AddrPort) error {
 	return e.change(v, "delete peer", func(o *overlay) error { return o.delPeer(a) })
 }
 
-// AddStatic binds a MAC to a VTEP, and accepts that VTEP's frames. It returns
-// fdb.ErrExists when the MAC has a static entry already.
+// AddStatic binds a MAC to a VTEP, and accepts that VTEP's frames. What was
+// learned of the MAC gives way; it returns fdb.ErrExists when the user has set an
+// entry for it already. SetEntry can do more.
 func (e *Endpoint) AddStatic(v vxlan.VNI, s StaticEntry) error {
 	return e.change(v, "add static entry", func(o *overlay) error { return o.addStatic(s) })
 }
 
-// DelEntry removes the entry of a MAC, static or learned.
+// DelEntry removes the entry of a MAC, of whatever kind; with the zero MAC, the
+// flood list.
 func (e *Endpoint) DelEntry(v vxlan.VNI, mac vxlan.MAC) error {
 	return e.change(v, "delete entry", func(o *overlay) error { return o.delEntry(mac) })
 }
@@ -50,26 +52,42 @@ func (o *overlay) addPeer(a netip.AddrPort) error {
 	if err := checkVTEP(r.Addr); err != nil {
 		return err
 	}
-	if !o.table.AddFlood(r) {
+	if !o.addFlood(r) {
 		return fmt.Errorf("%v: %w", a, ErrPeerExists)
+	}
+	return nil
+}
+
+// addFlood adds to the flood list what is not on it yet.
+func (o *overlay) addFlood(r fdb.Remote) bool {
+	if !o.table.AddFlood(r) {
+		return false
 	}
 	o.admit(r, func(p *peer) {
 		if p.floods++; p.floods == 1 {
 			p.remote = r // a static entry or a guess had no better port
 		}
 	})
-	return nil
+	return true
 }
 
 func (o *overlay) delPeer(a netip.AddrPort) error {
-	r := remote(a)
-	if !o.table.DelFlood(r) {
+	if !o.delFlood(remote(a)) {
 		return fmt.Errorf("%v: %w", a, ErrNoPeer)
+	}
+	return nil
+}
+
+// delFlood takes off the flood list what is on it, and forgets what was learned
+// from it.
+func (o *overlay) delFlood(r fdb.Remote) bool {
+	if !o.table.DelFlood(r) {
+		return false
 	}
 	o.dismiss(r, func(p *peer) { p.floods-- })
 	// After that, so that nothing more is learned from it.
 	o.table.DelRemote(r)
-	return nil
+	return true
 }
 
 func (o *overlay) addStatic(s StaticEntry) error {
@@ -77,31 +95,27 @@ func (o *overlay) addStatic(s StaticEntry) error {
 	if err := checkVTEP(r.Addr); err != nil {
 		return err
 	}
-	if err := o.table.Add(fdb.MAC(s.MAC), r); err != nil {
-		return fmt.Errorf("%v: %w", s.MAC, err)
+	verb := fdb.VerbAdd
+	if was := o.table.Get(fdb.MAC(s.MAC), 0); len(was) == 1 && was[0].Kind == fdb.KindLearned {
+		verb = fdb.VerbReplace
 	}
-	o.admit(r, func(p *peer) { p.statics++ })
-	return nil
+	return o.edit(s.MAC, func() error {
+		return o.table.Set(verb, fdb.MAC(s.MAC), fdb.Destination{Remote: r}, 0)
+	})
 }
 
 func (o *overlay) delEntry(mac vxlan.MAC) error {
-	var was *fdb.Entry
-	for entry := range o.table.All(0) {
-		if entry.MAC == fdb.MAC(mac) {
-			was = &entry
-			break
+	if mac.IsZero() {
+		flood := o.table.Flood()
+		if len(flood) == 0 {
+			return fmt.Errorf("%v (the flood list): %w", mac, fdb.ErrNotFound)
 		}
+		for _, r := range flood {
+			o.delFlood(r)
+		}
+		return nil
 	}
-	if was == nil {
-		return fmt.Errorf("%v: %w", mac, fdb.ErrNotFound)
-	}
-	if err := o.table.Del(fdb.MAC(mac)); err != nil {
-		return fmt.Errorf("%v: %w", mac, err)
-	}
-	if was.Kind == fdb.KindStatic {
-		o.dismiss(was.Remote, func(p *peer) { p.statics-- })
-	}
-	return nil
+	return o.edit(mac, func() error { return o.table.Del(fdb.MAC(mac)) })
 }
 
 // checkVTEP refuses what cannot be the address of one VTEP.

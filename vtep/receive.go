@@ -307,7 +307,7 @@ func (r *receiver) learn(mac fdb.MAC, dontLearn bool, now time.Duration) bool {
 	switch outcome {
 	case fdb.Static:
 		// The address decides alone: packets do not show the VTEP's port.
-		if to, ok := o.table.Lookup(mac); ok && to.Addr.Addr() != r.source {
+		if o.table.Forbids(mac, r.source) {
 			out.tally.staticMAC++
 			return false
 		}

@@ -73,9 +73,13 @@ type EntryStatus struct {
 	MAC  vxlan.MAC  `json:"mac"`
 	VTEP netip.Addr `json:"vtep"`
 	Port uint16     `json:"port"`
-	Kind string     `json:"kind"` // learned, static, flood
-	// Age is the time since the station's last frame; nil but for learned
-	// entries.
+	// RemoteVNI is the one that the VTEP gets frames with; nil: VNI.
+	RemoteVNI *vxlan.VNI `json:"remote_vni,omitempty"`
+	// Nexthops is the nexthop group that the entry points to instead of a VTEP.
+	Nexthops uint32 `json:"nhid,omitempty"`
+	Kind     string `json:"kind"` // learned, static, permanent, dynamic, flood
+	// Age is the time since the station's last frame; nil for entries that do
+	// not age.
 	Age *Seconds `json:"age_s,omitempty"`
 }
 
@@ -184,16 +188,18 @@ func (e *Endpoint) FDB(only ...vxlan.VNI) []EntryStatus {
 			continue
 		}
 		for _, r := range o.table.Flood() {
-			entries = append(entries, EntryStatus{VNI: o.vni, VTEP: r.Addr.Addr(), Port: r.Addr.Port(), Kind: "flood"})
+			to := remoteStatus(r)
+			entries = append(entries, EntryStatus{VNI: o.vni, VTEP: to.VTEP, Port: to.Port, RemoteVNI: to.VNI, Kind: "flood"})
 		}
 		for f := range o.table.All(now) {
+			to := remoteStatus(f.Remote)
 			entry := EntryStatus{
 				VNI: o.vni, MAC: vxlan.MAC(f.MAC),
-				VTEP: f.Remote.Addr.Addr(), Port: f.Remote.Addr.Port(), Kind: "static",
+				VTEP: to.VTEP, Port: to.Port, RemoteVNI: to.VNI, Nexthops: f.Nexthops, Kind: f.Kind.String(),
 			}
-			if f.Kind == fdb.KindLearned {
+			if f.Kind == fdb.KindLearned || f.Kind == fdb.KindDynamic {
 				age := seconds(f.Age)
-				entry.Kind, entry.Age = "learned", &age
+				entry.Age = &age
 			}
 			entries = append(entries, entry)
 		}

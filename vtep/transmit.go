@@ -3,6 +3,7 @@ package vtep
 import (
 	"encoding/binary"
 	"errors"
+	"slices"
 	"sync"
 	"syscall"
 	"time"
@@ -83,6 +84,7 @@ type pending struct {
 type lane struct {
 	to          *fdb.Remote  // nil: several
 	replicas    []fdb.Remote // each gets a copy, where to is nil
+	vni         uint32       // of the replicas whose trains are being built
 	slot        uint32       // source port
 	first, last int32
 	peer        *peer // nil: not listed
@@ -143,8 +145,32 @@ func (w *workshop) packOwn(t *transmitter, frames []tap.Frame) {
 	w.sort(t, frames)
 	header := binary.BigEndian.Uint64(headerBytes(t.o.vni)) | t.o.header.extension
 	for i := range w.lanes {
-		w.build(t, &w.lanes[i], frames, header)
+		w.buildAll(t, &w.lanes[i], frames, header)
 	}
+}
+
+// buildAll turns a lane into trains: those of one VNI after those of another,
+// since the headers in a train are the same for all who get it.
+func (w *workshop) buildAll(t *transmitter, l *lane, frames []tap.Frame, header uint64) {
+	if l.to != nil {
+		w.build(t, l, frames, withVNI(header, l.to.VNI))
+		return
+	}
+	for i := range l.replicas {
+		v := l.replicas[i].VNI
+		if !slices.ContainsFunc(l.replicas[:i], func(r fdb.Remote) bool { return r.VNI == v }) {
+			l.vni = v
+			w.build(t, l, frames, withVNI(header, v))
+		}
+	}
+}
+
+// withVNI is a VXLAN header with the VNI of a remote, 0 for none of its own.
+func withVNI(header uint64, v uint32) uint64 {
+	if v == 0 {
+		return header
+	}
+	return header&^(uint64(vxlan.MaxVNI)<<8) | uint64(v)<<8
 }
 
 // headerBytes is the VXLAN header of a VNI.
@@ -188,10 +214,14 @@ func (w *workshop) sort(t *transmitter, frames []tap.Frame) {
 		var replicas []fdb.Remote
 		mac := fdb.MAC(f.Bytes[:6])
 		to, ok := o.table.Lookup(mac)
+		if to == nil && ok {
+			to, ok = o.table.Select(mac, w.inner.Hash) // of a nexthop group
+		}
 		if !ok {
 			to = nil
 			if replicas = o.table.Replicas(mac); len(replicas) == 0 {
 				o.tx.dropNoDestination.Add(w.standsFor(f))
+				t.e.missed(o.vni, mac)
 				continue
 			}
 		}
@@ -362,6 +392,9 @@ func (w *workshop) closeTrain(t *transmitter, l *lane) {
 	w.trains = w.trains[:len(w.trains)-1]
 	w.owners = w.owners[:len(w.owners)-1]
 	for _, r := range l.replicas {
+		if r.VNI != l.vni {
+			continue
+		}
 		first.Addr = r.Addr
 		owner.peer = t.o.sender(r.Addr.Addr())
 		w.trains = append(w.trains, first)

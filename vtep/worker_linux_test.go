@@ -115,7 +115,14 @@ func oneWorker(t *testing.T, noRing bool) *worker {
 // plug has a worker serve a VNI of the rig, with a jack for a device.
 func plug(t *testing.T, w *worker, v vxlan.VNI) (*port, *jack) {
 	t.Helper()
+	return plugWith(t, w, v, nil)
+}
+
+// plugWith is plug, on a wire that fails.
+func plugWith(t *testing.T, w *worker, v vxlan.VNI, fail func(*transport.Train) error) (*port, *jack) {
+	t.Helper()
 	p := newRig(t).add(v, func(c *VNIConfig) { c.Peers = []netip.AddrPort{vtepA} })
+	p.rig.wire.fail = fail
 	j := newJack(t)
 	p.tx.reader, p.tx.worker = j, w
 	if !w.add(p.tx) {
@@ -129,19 +136,18 @@ func plug(t *testing.T, w *worker, v vxlan.VNI) (*port, *jack) {
 func TestWorkerBlocks(t *testing.T) {
 	eachWorker(t, func(t *testing.T, noRing bool) {
 		w := oneWorker(t, noRing)
-		p, j := plug(t, w, 10)
-		q, k := plug(t, w, 11)
 		var blocked atomic.Int64
 		var full atomic.Bool
 		full.Store(true)
-		p.rig.wire.fail = func(*transport.Train) error {
+		p, j := plugWith(t, w, 10, func(*transport.Train) error {
 			if full.Load() || blocked.Load()%3 != 0 {
 				blocked.Add(1)
 				return transport.ErrWouldBlock
 			}
 			blocked.Add(1) // the next two have no room again
 			return nil
-		}
+		})
+		q, k := plug(t, w, 11)
 		const count = 200
 		sent := make(chan struct{})
 		go func() {
@@ -201,9 +207,8 @@ func TestWorkerRemoves(t *testing.T) {
 		until(t, "nothing was sent", func() bool { return onWire(p.rig.wire) == 1 })
 		w.remove(p.tx)
 		j.put(t, numbered(1))
-		q, k := plug(t, w, 11)
 		var blocked atomic.Int64
-		q.rig.wire.fail = func(*transport.Train) error { blocked.Add(1); return transport.ErrWouldBlock }
+		q, k := plugWith(t, w, 11, func(*transport.Train) error { blocked.Add(1); return transport.ErrWouldBlock })
 		k.put(t, numbered(0))
 		until(t, "never blocked", func() bool { return blocked.Load() > 2 })
 		w.remove(q.tx)

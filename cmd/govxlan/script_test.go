@@ -1,9 +1,11 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"flag"
 	"fmt"
+	"net/netip"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -11,6 +13,11 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/govxlan/govxlan/internal/control"
+	"github.com/govxlan/govxlan/tap"
+	"github.com/govxlan/govxlan/transport"
+	"github.com/govxlan/govxlan/vtep"
+	"github.com/govxlan/govxlan/vxlan"
 	"github.com/rogpeppe/go-internal/testscript"
 )
 
@@ -31,6 +38,9 @@ func TestMain(m *testing.M) {
 //	status N cmd args...
 //	             the command ends with exit status N
 //	oneline      standard error of the last command is one line "govxlan: ..."
+//	endpoint FILE VNI...
+//	             an endpoint in memory, 192.168.52.203:4789, with these VNIs
+//	             answers on the control socket FILE until the script ends
 //	$CAPTURES    the captures of internal/explain
 //
 // Times are in UTC and a line has 80 columns.
@@ -49,8 +59,9 @@ func TestScripts(t *testing.T) {
 			return false, fmt.Errorf("unknown condition %q", cond)
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
-			"status":  cmdStatus,
-			"oneline": cmdOneLine,
+			"status":   cmdStatus,
+			"oneline":  cmdOneLine,
+			"endpoint": cmdEndpoint,
 		},
 		Setup: func(env *testscript.Env) error {
 			env.Setenv("CAPTURES", captures)
@@ -92,4 +103,32 @@ func cmdOneLine(ts *testscript.TestScript, neg bool, args []string) {
 	if strings.Count(said, "\n") != 1 || !strings.HasSuffix(said, "\n") || !strings.HasPrefix(said, "govxlan: ") {
 		ts.Fatalf("standard error is no single line \"govxlan: ...\": %q", said)
 	}
+}
+
+// cmdEndpoint serves an endpoint in memory.
+func cmdEndpoint(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) < 2 {
+		ts.Fatalf("usage: endpoint FILE VNI...")
+	}
+	conn, err := transport.NewNetwork(transport.NetworkConfig{}).Listen(netip.MustParseAddrPort("192.168.52.203:4789"))
+	ts.Check(err)
+	e, err := vtep.New(vtep.Config{Conn: conn})
+	ts.Check(err)
+	for _, s := range args[1:] {
+		v, err := vxlan.ParseVNI(s)
+		ts.Check(err)
+		dev := tap.NewMemory(tap.MemoryConfig{Name: "vx" + s, MAC: []byte{2, 0, 0, 0, 0, 1}})
+		ts.Check(e.AddVNI(vtep.VNIConfig{VNI: v, Device: dev}))
+	}
+	server, err := control.Listen(ts.MkAbs(args[0]), e, "test")
+	ts.Check(err)
+	ctx, cancel := context.WithCancel(context.Background())
+	served := make(chan error, 1)
+	go func() { served <- server.Serve(ctx) }()
+	ts.Defer(func() {
+		cancel()
+		if err := errors.Join(<-served, e.Close()); err != nil {
+			fmt.Fprintln(os.Stderr, "endpoint of a script:", err)
+		}
+	})
 }

@@ -10,7 +10,6 @@ import (
 
 	"github.com/govxlan/govxlan/internal/control"
 	"github.com/govxlan/govxlan/vtep"
-	"github.com/govxlan/govxlan/vxlan"
 	"github.com/spf13/cobra"
 )
 
@@ -184,77 +183,4 @@ func size(n uint64) string {
 		v, i = v/1000, i+1
 	}
 	return fmt.Sprintf("%.3g %cB", v, units[i])
-}
-
-func newFDBCommand() *cobra.Command {
-	cmd := &cobra.Command{
-		Use:   "fdb",
-		Short: "Show the forwarding table of the running endpoint",
-		Args:  cobra.NoArgs,
-		RunE:  func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
-	}
-	cmd.AddCommand(newFDBShowCommand())
-	return cmd
-}
-
-func newFDBShowCommand() *cobra.Command {
-	var f controlFlags
-	var vni, mac string
-	cmd := &cobra.Command{
-		Use:   "show",
-		Short: "Show which MAC is behind which VTEP; 00:00:00:00:00:00 is the flood list",
-		Args:  cobra.NoArgs,
-		RunE: func(cmd *cobra.Command, _ []string) error {
-			var only []vxlan.VNI
-			if vni != "" {
-				v, err := vxlan.ParseVNI(vni)
-				if err != nil {
-					return usagef("--vni %q: give a number from 0 to %d", vni, vxlan.MaxVNI)
-				}
-				only = append(only, v)
-			}
-			var want vxlan.MAC
-			if mac != "" {
-				var err error
-				if want, err = vxlan.ParseMAC(mac); err != nil {
-					return usagef("--mac %q: give six bytes, such as 02:42:0a:00:01:64", mac)
-				}
-			}
-			client, err := f.client()
-			if err != nil {
-				return err
-			}
-			entries, err := client.FDB(cmd.Context(), only...)
-			if err != nil {
-				return err
-			}
-			shown := []vtep.EntryStatus{}
-			for _, e := range entries {
-				if mac == "" || e.MAC == want {
-					shown = append(shown, e)
-				}
-			}
-			if f.json {
-				return printJSON(cmd.OutOrStdout(), shown)
-			}
-			return printFDB(cmd.OutOrStdout(), shown)
-		},
-	}
-	f.add(cmd)
-	cmd.Flags().StringVar(&vni, "vni", "", "only this VNI")
-	cmd.Flags().StringVar(&mac, "mac", "", "only this MAC")
-	return cmd
-}
-
-func printFDB(w io.Writer, entries []vtep.EntryStatus) error {
-	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
-	fmt.Fprintln(t, "VNI\tMAC\tVTEP\tPORT\tKIND\tAGE")
-	for _, e := range entries {
-		age := "-"
-		if e.Age != nil {
-			age = duration(*e.Age).String()
-		}
-		fmt.Fprintf(t, "%v\t%v\t%v\t%d\t%s\t%s\n", e.VNI, e.MAC, e.VTEP, e.Port, e.Kind, age)
-	}
-	return t.Flush()
 }

@@ -45,6 +45,7 @@ type upFlags struct {
 	learning     bool
 	ageing       time.Duration
 	maxEntries   int
+	boundAll     bool
 	allowUnknown bool
 	arp          arpFlags
 	offload      string
@@ -117,6 +118,7 @@ one line when frames can flow, and remove everything on SIGINT or SIGTERM.`,
 	fs.BoolVar(&f.learning, "learning", true, "learn which MAC is behind which VTEP from what arrives")
 	fs.DurationVar(&f.ageing, "ageing", 300*time.Second, "how long a learned entry lives unused; 0 keeps it")
 	fs.IntVar(&f.maxEntries, "max-entries", 65536, "learned entries at most; 0 for no limit")
+	fs.BoolVar(&f.boundAll, "max-entries-all", false, "count what the user enters, and the flood list, against --max-entries too, and refuse what is too much")
 	fs.BoolVar(&f.allowUnknown, "allow-unknown-vteps", false, "accept frames from VTEPs that are neither peer nor static")
 	f.arp.add(cmd)
 	fs.StringVar(&f.offload, "offload", "auto", "auto: whatever the kernel offers; off: plain frames and datagrams")
@@ -147,6 +149,7 @@ type upPlan struct {
 	learning     bool
 	ageing       time.Duration
 	maxEntries   int
+	boundAll     bool
 	noPathMTU    bool
 	pathMTU      int // 0 = not known
 	clampMSS     bool
@@ -172,6 +175,7 @@ func (f *upFlags) plan() (*upPlan, error) {
 		dev:          f.dev,
 		port:         f.port,
 		learning:     f.learning,
+		boundAll:     f.boundAll,
 		allowUnknown: f.allowUnknown,
 		queues:       f.queues,
 		control:      f.control,
@@ -390,6 +394,7 @@ func (p *upPlan) run(ctx context.Context, stdout, stderr io.Writer) (err error) 
 		}
 		return err
 	}
+	var vnis []vxlan.VNI
 	endpoint, err := vtep.New(vtep.Config{
 		Conn: conn, Logger: log, Workers: p.workers, BusyPoll: p.busyPoll,
 		DisablePathMTU: p.noPathMTU, PathMTU: p.pathMTU,
@@ -398,10 +403,11 @@ func (p *upPlan) run(ctx context.Context, stdout, stderr io.Writer) (err error) 
 		if err != nil {
 			break
 		}
+		vnis = append(vnis, m.vni)
 		err = endpoint.AddVNI(vtep.VNIConfig{
 			VNI: m.vni, Device: dev, Trunk: len(p.vlan.trunk) > 0, VID: m.vid, Peers: peers,
 			AllowUnknownVTEPs: p.allowUnknown, DisableLearning: !p.learning,
-			Ageing: p.ageing, MaxEntries: p.maxEntries, ClampMSS: p.clampMSS,
+			Ageing: p.ageing, MaxEntries: p.maxEntries, BoundAll: p.boundAll, ClampMSS: p.clampMSS,
 			Outer: p.outer.OuterConfig, ReservedBits: p.header.reserved, GroupPolicy: p.header.policy,
 			VLAN: p.vlan.mode,
 			ARP:  p.arp.mode, Neighbours: p.arp.neighbours, SnoopNeighbours: p.arp.snoop,
@@ -428,6 +434,7 @@ func (p *upPlan) run(ctx context.Context, stdout, stderr io.Writer) (err error) 
 	tasks, ctx := errgroup.WithContext(ctx)
 	tasks.Go(func() error { return server.Serve(ctx) })
 	tasks.Go(func() error { return endpoint.Run(ctx) })
+	tasks.Go(func() error { return forgetWhenDown(ctx, endpoint, vnis, device, log) })
 	follow := p.follower(endpoint, dev, under, log)
 	tasks.Go(func() error { return follow.run(ctx) })
 	if profiles != nil {

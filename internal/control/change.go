@@ -8,6 +8,7 @@ import (
 	"net/url"
 	"strings"
 
+	"github.com/govxlan/govxlan/fdb"
 	"github.com/govxlan/govxlan/vtep"
 	"github.com/govxlan/govxlan/vxlan"
 )
@@ -21,7 +22,7 @@ type Changed struct {
 type errRequest struct{ error }
 
 // change reads a wish, has it done, and answers.
-func change[Wish any](s *Server, w http.ResponseWriter, r *http.Request, do func(Wish) (Changed, error)) {
+func change[Wish, Done any](s *Server, w http.ResponseWriter, r *http.Request, do func(Wish) (Done, error)) {
 	var wish Wish
 	d := json.NewDecoder(http.MaxBytesReader(w, r.Body, 1<<20))
 	d.DisallowUnknownFields()
@@ -43,7 +44,7 @@ func plain(err error) string {
 	if i := strings.Index(text, ": VNI "); i >= 0 && strings.HasPrefix(text, "vtep: ") {
 		text = text[i+2:]
 	}
-	return text
+	return strings.ReplaceAll(text, "fdb: ", "")
 }
 
 func statusOf(err error) int {
@@ -51,7 +52,8 @@ func statusOf(err error) int {
 	switch {
 	case errors.As(err, &request):
 		return http.StatusBadRequest
-	case errors.Is(err, vtep.ErrNoVNI), errors.Is(err, vtep.ErrNoNeighbour):
+	case errors.Is(err, vtep.ErrNoVNI), errors.Is(err, vtep.ErrNoNeighbour),
+		errors.Is(err, fdb.ErrNotFound), errors.Is(err, fdb.ErrNexthops):
 		return http.StatusNotFound
 	}
 	return http.StatusConflict

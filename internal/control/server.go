@@ -18,6 +18,7 @@ import (
 
 // Endpoint is what a Server tells about and changes; *vtep.Endpoint is one.
 type Endpoint interface {
+	FDBEndpoint
 	NeighbourEndpoint
 	Status() vtep.Status
 	FDB(only ...vxlan.VNI) []vtep.EntryStatus
@@ -63,6 +64,7 @@ func Listen(path string, endpoint Endpoint, version string) (*Server, error) {
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /v1/status", s.status)
 	mux.HandleFunc("GET /v1/fdb", s.fdb)
+	s.fdbRoutes(mux)
 	s.neighbourRoutes(mux)
 	s.http = http.Server{
 		Handler:        mux,

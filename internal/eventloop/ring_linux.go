@@ -30,7 +30,8 @@ type Ring struct {
 	arm     []*ringSource // to be asked for at the next Wait
 	ready   []int32
 	streams []*ringSource // those with frames, whose turn it is next first
-	group   uint16
+	groups  []uint16      // of buffers, that are free
+	next    uint16        // of groups, never used so far
 }
 
 // ringSource is one descriptor.
@@ -96,13 +97,21 @@ func (r *Ring) Add(fd int, id int32) error {
 // AddStream reads fd, at most size bytes at a time, and reports id when
 // something was read or reading failed.
 func (r *Ring) AddStream(fd int, id int32, size int) (*Stream, error) {
-	buffers, err := r.ring.NewBuffers(r.group, streamBuffers, size)
+	group := r.next
+	if n := len(r.groups); n > 0 {
+		group = r.groups[n-1]
+	}
+	buffers, err := r.ring.NewBuffers(group, streamBuffers, size)
 	if err != nil {
 		return nil, err
 	}
+	if n := len(r.groups); n > 0 {
+		r.groups = r.groups[:n-1]
+	} else {
+		r.next++
+	}
 	s := &ringSource{fd: fd, id: id}
 	s.stream = &Stream{source: s, ring: r, buffers: buffers}
-	r.group++
 	r.sources[id] = s
 	r.later(s)
 	return s.stream, nil
@@ -141,6 +150,7 @@ func (r *Ring) Del(_ int, id int32) {
 	s.queued = true // never armed again
 	if s.stream != nil && !s.armed {
 		_ = s.stream.buffers.Close()
+		r.groups = append(r.groups, s.stream.buffers.Group)
 	}
 }
 

@@ -60,28 +60,33 @@ func (e FDBEntry) String() string {
 // AddFDB enters mac -> remote into a vxlan device's FDB. An entry for that MAC
 // is an error. The port of remote may be 0: the device's own.
 func (ns *Namespace) AddFDB(dev, mac string, remote netip.AddrPort) error {
-	return ns.changeFDB("add", dev, mac, remote, unix.RTM_NEWNEIGH, unix.NLM_F_CREATE|unix.NLM_F_EXCL)
+	return ns.changeFDB("add", dev, mac, remote, 0, unix.RTM_NEWNEIGH, unix.NLM_F_CREATE|unix.NLM_F_EXCL)
 }
 
 // ReplaceFDB is AddFDB in place of an older entry.
 func (ns *Namespace) ReplaceFDB(dev, mac string, remote netip.AddrPort) error {
-	return ns.changeFDB("replace", dev, mac, remote, unix.RTM_NEWNEIGH, unix.NLM_F_CREATE|unix.NLM_F_REPLACE)
+	return ns.changeFDB("replace", dev, mac, remote, 0, unix.RTM_NEWNEIGH, unix.NLM_F_CREATE|unix.NLM_F_REPLACE)
 }
 
 // AppendFDB adds one more remote for a multicast or the zero MAC.
 func (ns *Namespace) AppendFDB(dev, mac string, remote netip.AddrPort) error {
-	return ns.changeFDB("append", dev, mac, remote, unix.RTM_NEWNEIGH, unix.NLM_F_CREATE|unix.NLM_F_APPEND)
+	return ns.AppendFDBVNI(dev, mac, remote, 0)
+}
+
+// AppendFDBVNI is AppendFDB for a remote that gets frames with a VNI of its own.
+func (ns *Namespace) AppendFDBVNI(dev, mac string, remote netip.AddrPort, vni uint32) error {
+	return ns.changeFDB("append", dev, mac, remote, vni, unix.RTM_NEWNEIGH, unix.NLM_F_CREATE|unix.NLM_F_APPEND)
 }
 
 // DelFDB removes an entry; of several remotes for one MAC, the one given.
 func (ns *Namespace) DelFDB(dev, mac string, remote netip.AddrPort) error {
-	return ns.changeFDB("delete", dev, mac, remote, unix.RTM_DELNEIGH, 0)
+	return ns.changeFDB("delete", dev, mac, remote, 0, unix.RTM_DELNEIGH, 0)
 }
 
 // ndMsg is struct ndmsg of linux/neighbour.h.
 type ndMsg struct{ netlink.Ndmsg }
 
-func (ns *Namespace) changeFDB(what, dev, mac string, remote netip.AddrPort, message, flags int) error {
+func (ns *Namespace) changeFDB(what, dev, mac string, remote netip.AddrPort, vni uint32, message, flags int) error {
 	err := ns.change(what+" FDB entry "+mac+" of", dev, func(link netlink.Link) error {
 		hw, err := net.ParseMAC(mac)
 		if err != nil {
@@ -99,6 +104,9 @@ func (ns *Namespace) changeFDB(what, dev, mac string, remote netip.AddrPort, mes
 		}
 		if remote.Port() != 0 {
 			req.AddData(nl.NewRtAttr(unix.NDA_PORT, binary.BigEndian.AppendUint16(nil, remote.Port())))
+		}
+		if vni != 0 {
+			req.AddData(nl.NewRtAttr(unix.NDA_VNI, nl.Uint32Attr(vni)))
 		}
 		return ns.Do(func() error {
 			_, err := req.Execute(unix.NETLINK_ROUTE, 0)

@@ -99,16 +99,15 @@ type Ring struct {
 	fd       int
 	mem, sqm []byte
 
-	sqes             []SQE
-	sqHead, sqTail   *uint32
-	sqMask           uint32
-	queued           uint32 // SQEs not yet submitted
-	cqes             []CQE
-	cqHead, cqTail   *uint32
-	cqMask           uint32
-	arg              getEventsArg
-	ts               unix.Timespec
-	registeredGroups uint16
+	sqes           []SQE
+	sqHead, sqTail *uint32
+	sqMask         uint32
+	queued         uint32 // SQEs not yet submitted
+	cqes           []CQE
+	cqHead, cqTail *uint32
+	cqMask         uint32
+	arg            getEventsArg
+	ts             unix.Timespec
 }
 
 // getEventsArg is struct io_uring_getevents_arg.
