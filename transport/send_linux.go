@@ -17,8 +17,9 @@ type mmsghdr struct {
 	n   uint32
 }
 
-// sendControl has room for UDP_SEGMENT and IP_TOS or IPV6_TCLASS.
-type sendControl [64]byte
+// sendControl has room for UDP_SEGMENT, IP_TOS or IPV6_TCLASS, and IP_PKTINFO or
+// IPV6_PKTINFO.
+type sendControl [128]byte
 
 // udpSender implements Sender over the sockets of a udpConn.
 type udpSender struct {
@@ -58,6 +59,9 @@ func (s *udpSender) Send(trains []Train) (int, error) {
 func (s *udpSender) sendSome(trains []Train) (int, error) {
 	sock := s.socket(&trains[0])
 	if sock == nil {
+		if len(s.c.senders[family(trains[0].Addr.Addr())]) > 0 {
+			return 0, ErrNoGroup
+		}
 		return 0, ErrNoFamily
 	}
 	segments := int(s.c.segments.Load())
@@ -152,6 +156,9 @@ func (s *udpSender) socket(t *Train) *socket {
 	if len(set) == 0 {
 		return nil
 	}
+	if a := t.Addr.Addr(); a.IsMulticast() && !s.c.reaches(a) {
+		return nil // routing would choose a device
+	}
 	// The high half times the count: no division, and no bits shared with
 	// tables that use the low half.
 	return set[uint64(t.Hash)*uint64(len(set))>>32]
@@ -173,6 +180,11 @@ func (s *udpSender) message(i int, t *Train, b []byte, stride int) {
 	}
 	if t.TOS != 0 {
 		used += putTOS(oob[used:], t)
+	}
+	if a := t.Addr.Addr(); a.IsMulticast() {
+		if g := s.c.group(a); g != nil {
+			used += g.putDevice(oob[used:])
+		}
 	}
 	h.Control = nil
 	if used > 0 {

@@ -48,6 +48,9 @@ type UDPConfig struct {
 	DontFragment bool
 	// TTL of the outer header. 0 = 64.
 	TTL int
+	// MulticastTTL is the TTL of what is sent to multicast groups. 0 = 1: it
+	// stays on the link, as that of the kernel's vxlan does.
+	MulticastTTL int
 	// BusyPoll is how long a receiver goes on asking its socket before it goes
 	// to sleep. It buys latency with a core that is never idle: worth it only
 	// where cores are to spare. 0 = not at all.

@@ -26,6 +26,10 @@ var (
 	ErrPeerExists = errors.New("peer exists already")
 	// ErrNoPeer: the VNI does not have this peer.
 	ErrNoPeer = errors.New("no such peer")
+	// ErrGroupExists: the VNI has this multicast group already.
+	ErrGroupExists = errors.New("group exists already")
+	// ErrNoGroup: the VNI does not have this multicast group.
+	ErrNoGroup = errors.New("no such group")
 	// ErrClosed: the endpoint has ended.
 	ErrClosed = errors.New("endpoint is closed")
 )
@@ -42,6 +46,7 @@ type Endpoint struct {
 
 	mu       sync.Mutex
 	overlays map[vxlan.VNI]*overlay
+	groups   map[netip.Addr]*membership
 	running  bool
 	closed   bool
 	// toldSegments is the Limits.Segments that was last logged.
@@ -50,6 +55,8 @@ type Endpoint struct {
 	failures chan error
 	// hurry tells the sweeper of a new VNI whose entries live shortly.
 	hurry chan struct{}
+
+	groupTasks sync.WaitGroup
 }
 
 // New returns an endpoint without VNIs. It takes Config.Conn over.
@@ -62,6 +69,7 @@ func New(cfg Config) (*Endpoint, error) {
 		log:      cfg.Logger,
 		now:      cfg.Clock,
 		overlays: make(map[vxlan.VNI]*overlay),
+		groups:   make(map[netip.Addr]*membership),
 		failures: make(chan error, 1),
 		hurry:    make(chan struct{}, 1),
 	}
@@ -91,6 +99,9 @@ func (e *Endpoint) Run(ctx context.Context) error {
 	for _, o := range e.overlays {
 		e.transmit(o)
 	}
+	for _, m := range e.groups {
+		e.receive(m)
+	}
 	e.mu.Unlock()
 
 	ctx, cancel := context.WithCancel(ctx)
@@ -114,6 +125,7 @@ func (e *Endpoint) Run(ctx context.Context) error {
 	cancel()
 	err = errors.Join(err, e.Close())
 	tasks.Wait()
+	e.groupTasks.Wait()
 	return err
 }
 
@@ -195,6 +207,9 @@ func (e *Endpoint) AddVNI(cfg VNIConfig) error {
 	if e.overlays[cfg.VNI] != nil {
 		return fmt.Errorf("vtep: add VNI %v: %w", cfg.VNI, ErrVNIExists)
 	}
+	if err := e.joinAll(o, cfg.Groups); err != nil {
+		return fmt.Errorf("vtep: VNI %v: %w", cfg.VNI, err)
+	}
 	e.overlays[cfg.VNI] = o
 	e.vnis.store(cfg.VNI, o)
 	if e.running {
@@ -227,6 +242,7 @@ func (e *Endpoint) DelVNI(v vxlan.VNI) error {
 func (e *Endpoint) remove(o *overlay) {
 	delete(e.overlays, o.vni)
 	e.vnis.store(o.vni, nil)
+	e.leaveAll(o)
 }
 
 // end closes the device of an overlay that was removed.

@@ -19,6 +19,7 @@ const recvTrains = 64
 type receiver struct {
 	e      *Endpoint
 	conn   transport.Receiver
+	group  *membership // what arrives here was sent to; nil: to ourselves
 	trains [recvTrains]transport.Train
 
 	outlets map[*overlay]*outlet
@@ -31,6 +32,7 @@ type receiver struct {
 	source netip.Addr
 	peer   *peer
 	ok     bool // source may speak
+	own    bool // source is ourselves
 	mac    fdb.MAC
 	known  bool // mac was learned from this source in this batch
 
@@ -57,6 +59,7 @@ type rxTally struct {
 	frames, bytes              uint64
 	unknownVTEP, invalidSource uint64
 	ownMAC, staticMAC, ecn     uint64
+	ownAddress                 uint64
 	oversize, device           uint64
 	notLearned, ecnAlerts      uint64
 }
@@ -183,7 +186,11 @@ func (r *receiver) packet(b []byte, segment int, tos uint8, now time.Duration) {
 	}
 	out := r.out
 	if !r.ok {
-		out.tally.unknownVTEP++
+		if r.own {
+			out.tally.ownAddress++
+		} else {
+			out.tally.unknownVTEP++
+		}
 		return
 	}
 	if mac := fdb.MAC(frame[6:12]); !r.known || mac != r.mac {
@@ -231,11 +238,11 @@ func (r *receiver) turn(v vxlan.VNI, now time.Duration) bool {
 	}
 	r.out = out
 	r.peer = o.sender(r.source)
-	r.ok = r.peer != nil
-	if !r.ok && o.allowUnknown {
-		r.peer = r.e.admitStranger(o, r.source)
-		r.ok = true
+	r.own = r.group != nil && r.e.owns(r.group, r.source)
+	if r.peer == nil && !r.own && (o.allowUnknown || o.groups.Load() != nil) {
+		r.peer = r.e.admitUnlisted(o, r.source, r.group)
 	}
+	r.ok = r.peer != nil && !r.own
 	return true
 }
 
@@ -319,12 +326,13 @@ func (out *outlet) flush() {
 func (c *rxCounters) add(t *rxTally) {
 	c.frames.Add(t.frames)
 	c.bytes.Add(t.bytes)
-	if t.unknownVTEP|t.invalidSource|t.ownMAC|t.staticMAC|t.ecn|t.oversize|t.device|t.notLearned|t.ecnAlerts == 0 {
+	if t.unknownVTEP|t.invalidSource|t.ownMAC|t.ownAddress|t.staticMAC|t.ecn|t.oversize|t.device|t.notLearned|t.ecnAlerts == 0 {
 		return
 	}
 	c.dropUnknownVTEP.Add(t.unknownVTEP)
 	c.dropInvalidSource.Add(t.invalidSource)
 	c.dropOwnMAC.Add(t.ownMAC)
+	c.dropOwnAddress.Add(t.ownAddress)
 	c.dropStaticMAC.Add(t.staticMAC)
 	c.dropECN.Add(t.ecn)
 	c.dropOversize.Add(t.oversize)

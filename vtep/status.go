@@ -23,21 +23,25 @@ type Status struct {
 
 // VNIStatus is one VNI of a Status.
 type VNIStatus struct {
-	VNI      vxlan.VNI    `json:"vni"`
-	Device   string       `json:"device"`
-	MAC      vxlan.MAC    `json:"mac"`
-	MTU      int          `json:"mtu"`
-	Offload  string       `json:"offload"`
-	Queues   int          `json:"queues"`
-	Entries  int          `json:"entries"`
-	Peers    []PeerStatus `json:"peers"`
-	Counters Counters     `json:"counters"`
+	VNI     vxlan.VNI    `json:"vni"`
+	Device  string       `json:"device"`
+	MAC     vxlan.MAC    `json:"mac"`
+	MTU     int          `json:"mtu"`
+	Offload string       `json:"offload"`
+	Queues  int          `json:"queues"`
+	Entries int          `json:"entries"`
+	Peers   []PeerStatus `json:"peers"`
+	// Groups are the multicast groups that get a copy of what is flooded.
+	Groups   []GroupStatus `json:"groups,omitempty"`
+	Counters Counters      `json:"counters"`
 }
 
 // PeerStatus is one VTEP that may speak in a VNI.
 type PeerStatus struct {
 	VTEP netip.Addr `json:"vtep"`
 	Port uint16     `json:"port"`
+	// Member: it was not configured, but has spoken as a member of a group.
+	Member bool `json:"member,omitempty"`
 	// LastHeard is the time since its last frame; nil when there was none.
 	LastHeard *Seconds `json:"last_heard_s"`
 	RxFrames  uint64   `json:"rx_frames"`
@@ -111,8 +115,11 @@ func (o *overlay) status(now time.Duration) VNIStatus {
 		Counters: read(&o.rx, &o.tx),
 	}
 	for a, p := range *o.senders.Load() {
+		if p.groups > 0 {
+			continue
+		}
 		ps := PeerStatus{
-			VTEP: a, Port: p.remote.Addr.Port(),
+			VTEP: a, Port: p.remote.Addr.Port(), Member: p.member,
 			RxFrames: p.rxFrames.Load(), RxBytes: p.rxBytes.Load(),
 			TxFrames: p.txFrames.Load(), TxBytes: p.txBytes.Load(),
 		}
@@ -122,6 +129,7 @@ func (o *overlay) status(now time.Duration) VNIStatus {
 		}
 		v.Peers = append(v.Peers, ps)
 	}
+	v.Groups = o.groupStatus()
 	slices.SortFunc(v.Peers, func(a, b PeerStatus) int { return a.VTEP.Compare(b.VTEP) })
 	return v
 }

@@ -81,6 +81,16 @@ func printStatus(w io.Writer, s control.Status) error {
 		if d := drops(v.Counters); d != "" {
 			fmt.Fprintf(w, "  dropped: %s\n", d)
 		}
+		for _, g := range v.Groups {
+			name, state := g.Group.String(), "joined"
+			if g.Port != s.Port {
+				name = fmt.Sprintf("%s port %d", name, g.Port)
+			}
+			if !g.Joined {
+				state = "not joined: " + g.Error
+			}
+			fmt.Fprintf(w, "  group %s dev %s  tx %d frames %s  %s\n", name, g.Device, g.TxFrames, size(g.TxBytes), state)
+		}
 		t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
 		fmt.Fprintln(t, "  PEER\tHEARD\tRX FRAMES\tRX\tTX FRAMES\tTX")
 		for _, p := range v.Peers {

@@ -27,6 +27,8 @@ import (
 type upFlags struct {
 	vni          uint32
 	peers        []string
+	groups       []string
+	multicastTTL int
 	local        string
 	dev          string
 	port         uint16
@@ -64,6 +66,9 @@ one line when frames can flow, and remove everything on SIGINT or SIGTERM.`,
   # containers: the TAP is a port of their bridge, in their namespace
   govxlan up --vni 4097 --peer 192.168.52.204 --netns sandbox --bridge br0
 
+  # all hosts of one link, by multicast
+  govxlan up --vni 7 --group 239.1.1.1 --dev ens160
+
   # three hosts, IPv4 and IPv6 mixed, one with a port of its own
   govxlan up --vni 7 --peer 192.168.52.204 --peer '[fd00::205]:4790'`,
 		Args: cobra.NoArgs,
@@ -73,6 +78,9 @@ one line when frames can flow, and remove everything on SIGINT or SIGTERM.`,
 			}
 			if cmd.Flags().Changed("peer") && len(f.peers) == 0 {
 				return usagef("--peer is empty: give ADDR[:PORT], or leave it out")
+			}
+			if cmd.Flags().Changed("group") && len(f.groups) == 0 {
+				return usagef("--group is empty: give a multicast address, or leave it out")
 			}
 			plan, err := f.plan()
 			if err != nil {
@@ -90,6 +98,8 @@ one line when frames can flow, and remove everything on SIGINT or SIGTERM.`,
 	fs := cmd.Flags()
 	fs.Uint32Var(&f.vni, "vni", 0, "VXLAN network identifier, 0 to 16777215")
 	fs.StringSliceVar(&f.peers, "peer", nil, "remote VTEP, ADDR[:PORT] or a host name; repeatable")
+	fs.StringSliceVar(&f.groups, "group", nil, "multicast group for broadcast and unknown destinations, with --dev; repeatable")
+	fs.IntVar(&f.multicastTTL, "multicast-ttl", 1, "TTL of what is sent to a group: routers between its members, plus 1")
 	fs.StringVar(&f.local, "local", "", "source and listening address (default: by the route to the first peer)")
 	fs.StringVar(&f.dev, "dev", "", "underlay interface (default: by route)")
 	fs.Uint16Var(&f.port, "port", vxlan.Port, "UDP port to listen on and to send to")
@@ -103,7 +113,7 @@ one line when frames can flow, and remove everything on SIGINT or SIGTERM.`,
 	fs.BoolVar(&f.learning, "learning", true, "learn which MAC is behind which VTEP from what arrives")
 	fs.DurationVar(&f.ageing, "ageing", 300*time.Second, "how long a learned entry lives unused; 0 keeps it")
 	fs.IntVar(&f.maxEntries, "max-entries", 65536, "learned entries at most; 0 for no limit")
-	fs.BoolVar(&f.allowUnknown, "allow-unknown-vteps", false, "accept frames from VTEPs that are neither peer nor static")
+	fs.BoolVar(&f.allowUnknown, "allow-unknown-vteps", false, "accept frames from VTEPs that are neither peer, static, nor group member")
 	fs.StringVar(&f.offload, "offload", "auto", "auto: whatever the kernel offers; off: plain frames and datagrams")
 	fs.IntVar(&f.queues, "queues", 0, "queues of the TAP and sockets of the port (default 1)")
 	fs.StringVar(&f.control, "control", "", "control socket (default: /run/govxlan/<port>-<network namespace>.sock)")
@@ -119,6 +129,8 @@ one line when frames can flow, and remove everything on SIGINT or SIGTERM.`,
 type upPlan struct {
 	vni          vxlan.VNI
 	peers        []peerName
+	groups       []vtep.Group
+	multicastTTL int
 	local        []netip.Addr
 	dev          string
 	port         uint16
@@ -161,6 +173,9 @@ func (f *upFlags) plan() (*upPlan, error) {
 			return nil, usagef("--peer %w", err)
 		}
 		p.peers = append(p.peers, peer)
+	}
+	if err := f.planGroups(p); err != nil {
+		return nil, err
 	}
 	if f.local != "" {
 		for _, s := range strings.Split(f.local, ",") {
@@ -280,7 +295,7 @@ func (p *upPlan) run(ctx context.Context, stdout, stderr io.Writer) (err error) 
 
 	conn, err := transport.ListenUDP(transport.UDPConfig{
 		Local: under.local, Port: p.port, Device: p.dev,
-		SourcePortLo: p.sourcePorts.Lo, SourcePortHi: p.sourcePorts.Hi,
+		SourcePortLo: p.sourcePorts.Lo, SourcePortHi: p.sourcePorts.Hi, MulticastTTL: p.multicastTTL,
 		Receivers: p.queues, BusyPoll: p.busyPoll, NoGSO: !p.offload, NoGRO: !p.offload,
 	})
 	if err != nil {
@@ -311,7 +326,7 @@ func (p *upPlan) run(ctx context.Context, stdout, stderr io.Writer) (err error) 
 	endpoint, err := vtep.New(vtep.Config{Conn: conn, Logger: log})
 	if err == nil {
 		err = endpoint.AddVNI(vtep.VNIConfig{
-			VNI: p.vni, Device: dev, Peers: peers,
+			VNI: p.vni, Device: dev, Peers: peers, Groups: p.groups,
 			AllowUnknownVTEPs: p.allowUnknown, DisableLearning: !p.learning,
 			Ageing: p.ageing, MaxEntries: p.maxEntries,
 		})
@@ -369,8 +384,8 @@ func upLine(p *upPlan, conn transport.Conn, dev tap.Device, peers []netip.AddrPo
 	if len(names) == 0 {
 		names = []string{"none"}
 	}
-	return fmt.Sprintf("up %s vni %v local %s peers %s mtu %d mac %v", dev.Name(), p.vni,
-		strings.Join(locals, ","), strings.Join(names, ","), dev.MTU(), dev.MAC())
+	return fmt.Sprintf("up %s vni %v local %s peers %s%s mtu %d mac %v", dev.Name(), p.vni,
+		strings.Join(locals, ","), strings.Join(names, ","), groupWords(p), dev.MTU(), dev.MAC())
 }
 
 // explainListen says who holds the port, and what to do.
