@@ -20,6 +20,7 @@ import (
 
 // hosts are two hosts of a lab on one wire, with what the second one sees of it.
 type hosts struct {
+	lab            *netlab.Lab
 	a, b           *netlab.Namespace
 	a4, b4, a6, b6 netip.Addr
 	tap            int // AF_PACKET socket on b's end
@@ -31,7 +32,8 @@ func newHosts(t *testing.T, mtu int) *hosts {
 	t.Helper()
 	lab := netlabtest.New(t, "transport")
 	h := &hosts{
-		a: netlabtest.Namespace(t, lab, "a"), b: netlabtest.Namespace(t, lab, "b"),
+		lab: lab,
+		a:   netlabtest.Namespace(t, lab, "a"), b: netlabtest.Namespace(t, lab, "b"),
 		a4: netip.MustParseAddr("192.168.52.203"), b4: netip.MustParseAddr("192.168.52.204"),
 		a6: netip.MustParseAddr("fd00::203"), b6: netip.MustParseAddr("fd00::204"),
 	}
