@@ -1,6 +1,7 @@
 package netlab
 
 import (
+	"encoding/binary"
 	"encoding/hex"
 	"fmt"
 	"net/netip"
@@ -9,6 +10,8 @@ import (
 	"strings"
 
 	"github.com/vishvananda/netlink"
+	"github.com/vishvananda/netlink/nl"
+	"golang.org/x/sys/unix"
 )
 
 // Membership says whether a device is in a multicast group: what "ip maddress"
@@ -73,5 +76,35 @@ func (ns *Namespace) DelAddr(dev, cidr string) error {
 			return err
 		}
 		return ns.link.AddrDel(link, &netlink.Addr{IPNet: ipNet(prefix)})
+	})
+}
+
+// Snoop has a bridge forward multicast only to ports where somebody has joined
+// (IGMP and MLD snooping), and ask who has (querier), as a switch does. It asks
+// once a second, and takes a moment until it begins to hold multicast back.
+func (ns *Namespace) Snoop(bridge string) error {
+	return ns.change("switch multicast snooping on for", bridge, func(link netlink.Link) error {
+		req := nl.NewNetlinkRequest(unix.RTM_NEWLINK, unix.NLM_F_ACK)
+		msg := nl.NewIfInfomsg(unix.AF_UNSPEC)
+		msg.Index = int32(link.Attrs().Index)
+		req.AddData(msg)
+		info := nl.NewRtAttr(unix.IFLA_LINKINFO, nil)
+		info.AddRtAttr(nl.IFLA_INFO_KIND, nl.NonZeroTerminated("bridge"))
+		data := info.AddRtAttr(nl.IFLA_INFO_DATA, nil)
+		const ticks = 100 // a second, in USER_HZ
+		for attr, value := range map[int]uint64{
+			nl.IFLA_BR_MCAST_STARTUP_QUERY_INTVL:  ticks,
+			nl.IFLA_BR_MCAST_QUERY_INTVL:          ticks,
+			nl.IFLA_BR_MCAST_QUERY_RESPONSE_INTVL: ticks / 10,
+		} {
+			data.AddRtAttr(attr, binary.NativeEndian.AppendUint64(nil, value))
+		}
+		data.AddRtAttr(nl.IFLA_BR_MCAST_SNOOPING, nl.Uint8Attr(1))
+		data.AddRtAttr(nl.IFLA_BR_MCAST_QUERIER, nl.Uint8Attr(1))
+		req.AddData(info)
+		return ns.Do(func() error {
+			_, err := req.Execute(unix.NETLINK_ROUTE, 0)
+			return err
+		})
 	})
 }
