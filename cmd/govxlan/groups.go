@@ -2,6 +2,7 @@ package main
 
 import (
 	"net/netip"
+	"slices"
 	"strings"
 
 	"github.com/govxlan/govxlan/vtep"
@@ -24,7 +25,10 @@ func (f *upFlags) planGroups(p *upPlan) error {
 		if z := g.Addr().Zone(); z != "" && z != f.dev {
 			return usagef("--group %s names another interface than --dev %s", s, f.dev)
 		}
-		p.groups = append(p.groups, vtep.Group{Addr: netip.AddrPortFrom(g.Addr().WithZone(""), g.Port()), Device: f.dev})
+		group := vtep.Group{Addr: netip.AddrPortFrom(g.Addr().WithZone(""), g.Port()), Device: f.dev}
+		if !slices.Contains(p.groups, group) {
+			p.groups = append(p.groups, group)
+		}
 	}
 	return nil
 }

@@ -416,6 +416,7 @@ func TestGroupRecovers(t *testing.T) {
 			a.port.send(testFrame(broadcast, station(0), nil, 60, 1))
 			a.program.awaitCounters("unreachable", func(c vtep.Counters) bool { return c.TxDropUnreachable > 0 })
 			middle := b.middle
+			must(t, a.Sysctl("net.ipv6.conf.default.disable_ipv6", "0")) // quiet was for the TAP
 			must(t, a.lab.Veth(a.Namespace, underlayDevice, "", middle, "again", "", 0))
 			must(t, middle.AttachToBridge("again", "br0"))
 			a.changeAddr(t, v6, true)
