@@ -368,6 +368,21 @@ func TestGroupOnDeviceThatComesLater(t *testing.T) {
 	}
 }
 
+// A host may be in more groups than one socket may (net.ipv4.igmp_max_memberships,
+// 20 by default).
+func TestManyGroups(t *testing.T) {
+	h := newHosts(t, 1500)
+	d := listen(t, UDPConfig{Local: []netip.Addr{h.b4}, Port: wirePort, Netns: h.b.Path()})
+	group := group4
+	for range 50 {
+		d.joined(t, group, nil)
+		if !h.isMember(t, group) {
+			t.Fatalf("the kernel has no membership in %v", group)
+		}
+		group = group.Next()
+	}
+}
+
 func TestJoinRefuses(t *testing.T) {
 	h := newHosts(t, 1500)
 	d := listen(t, UDPConfig{Local: []netip.Addr{h.b4}, Port: wirePort, Netns: h.b.Path()})
