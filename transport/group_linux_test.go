@@ -445,7 +445,6 @@ func TestLocate(t *testing.T) {
 				t.Fatalf("%v is %d", a, g.Locate(a))
 			}
 		}
-		a = netip.MustParseAddr("172.16.0.9")
 		d.Close()
 		if err := h.b.DelAddr("ens160", fmt.Sprintf("172.16.0.%d/24", 1+ttl)); err != nil {
 			t.Fatal(err)

@@ -99,7 +99,7 @@ one line when frames can flow, and remove everything on SIGINT or SIGTERM.`,
 	fs.Uint32Var(&f.vni, "vni", 0, "VXLAN network identifier, 0 to 16777215")
 	fs.StringSliceVar(&f.peers, "peer", nil, "remote VTEP, ADDR[:PORT] or a host name; repeatable")
 	fs.StringSliceVar(&f.groups, "group", nil, "multicast group for broadcast and unknown destinations, with --dev; repeatable")
-	fs.IntVar(&f.multicastTTL, "multicast-ttl", 1, "TTL of what is sent to a group: routers between its members, plus 1")
+	fs.IntVar(&f.multicastTTL, "multicast-ttl", 1, "TTL of what is sent to a group; above 1 VTEPs behind routers may speak too")
 	fs.StringVar(&f.local, "local", "", "source and listening address (default: by the route to the first peer)")
 	fs.StringVar(&f.dev, "dev", "", "underlay interface (default: by route)")
 	fs.Uint16Var(&f.port, "port", vxlan.Port, "UDP port to listen on and to send to")

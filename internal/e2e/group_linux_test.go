@@ -338,6 +338,10 @@ func TestD32GroupMembership(t *testing.T) {
 			}
 			heard(true)
 			member(true)
+			o := run(t, a.Namespace, "status", "--control", p.control)
+			if want := fmt.Sprintf("  group %v dev %s  tx ", groups[v6], underlayDevice); o.code != 0 || !strings.Contains(o.stdout, want) || !strings.Contains(o.stdout, "  joined\n") {
+				t.Errorf("status %d printed %q, want %q and joined", o.code, o.stdout, want)
+			}
 			p.signal(syscall.SIGTERM)
 			if code := p.exit(); code != 0 {
 				t.Errorf("exit status %d", code)
