@@ -87,8 +87,21 @@ cross: ## build for the other systems, test the pure packages on 32 bits
 	done
 	GOARCH=386 $(GO) test $(TESTFLAGS) $(PURE)
 
+# What make bench measures: fewer systems, tests or rounds take less time.
+SYSTEMS_MEASURED ?= veth,kernel,govxlan,govxlan-plain,wireguard-go,fastd
+ROUNDS           ?= 5
+SECONDS_EACH     ?= 1
+
 .PHONY: bench
-bench: programs tun ## run all benchmarks, each for BENCHTIME
+bench: PROGRAMS += fastd:fastd wireguard-go:wireguard-go
+bench: build programs tun ## measure everything and write docs/benchmarks.md, in about half an hour
+	$(SUDO) bin/govxlan bench net --systems $(SYSTEMS_MEASURED) --rounds $(ROUNDS) --seconds $(SECONDS_EACH) --json >docs/benchmarks-net.json
+	$(SUDO) bin/govxlan bench codec --json >docs/benchmarks-codec.json
+	bin/govxlan bench report docs/benchmarks-net.json docs/benchmarks-codec.json \
+		--markdown docs/benchmarks.md --plot docs/benchmarks.svg
+
+.PHONY: microbench
+microbench: programs tun ## run the benchmarks of the Go packages, each for BENCHTIME
 	$(TEST) -run '^$$' -bench . -benchmem -benchtime $(BENCHTIME) ./...
 
 .PHONY: clean

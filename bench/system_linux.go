@@ -77,7 +77,7 @@ func systems() []*system {
 		{name: GovxlanPlain, title: "govxlan --offload off", own: true, start: govxlan(Variant{Flags: []string{"--offload", "off"}})},
 		{
 			name: WireGuardGo, title: "wireguard-go: IP, encrypted", start: startWireGuard,
-			tools: []string{"wireguard"}, install: "go install golang.zx2c4.com/wireguard@latest",
+			tools: []string{"wireguard-go"}, install: "apt install wireguard-go",
 		},
 		{
 			name: Fastd, title: "fastd: Ethernet, no encryption", start: startFastd,

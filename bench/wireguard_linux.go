@@ -22,12 +22,12 @@ const wireguardPort = 51820
 // startWireGuard runs wireguard-go. It carries IP, not Ethernet, and there is no
 // way to have it without encryption.
 func startWireGuard(ctx context.Context, _ *runner, p *pair) error {
-	tool, err := findTool("wireguard")
+	tool, err := findTool("wireguard-go")
 	if err != nil {
 		return err
 	}
 	p.mtu, p.version = wireguardMTU, toolVersion(ctx, tool, "--version")
-	p.command = "wireguard -f wg0"
+	p.command = "wireguard-go -f wg0"
 	var keys [2]*ecdh.PrivateKey
 	for i := range keys {
 		if keys[i], err = ecdh.X25519().GenerateKey(rand.Reader); err != nil {

@@ -4,9 +4,9 @@ import "sync"
 
 const (
 	// slabBytes holds a batch. Past slabBytes-MaxFrame the next frame might
-	// not fit any more, so a batch is at least 3 superframes or 128 frames of
-	// a common MTU.
-	slabBytes = 256 << 10
+	// not fit any more, so a batch is at least 2 superframes, or 128 frames of
+	// 1000 bytes.
+	slabBytes = 192 << 10
 	// batchFrames bounds the frames of one batch, and by that the time that
 	// the first of them waits for the last.
 	batchFrames = 128

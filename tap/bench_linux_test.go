@@ -10,7 +10,7 @@ import (
 func BenchmarkDevice(b *testing.B) {
 	ns := namespace1(b)
 	d := openIn(b, ns, Config{Name: "tap0", MTU: testMTU, Offload: AllFeatures})
-	w, r := d.NewWriter(), d.Readers()[0]
+	w, r := d.NewWriter(0), d.Readers()[0]
 	small := make([]Vector, 64)
 	for i := range small {
 		small[i].Parts = [][]byte{testFrame(64, i)}

@@ -4,7 +4,6 @@ import (
 	"errors"
 	"net"
 	"net/netip"
-	"time"
 )
 
 // Errors of Open, wrapped with the device's name and the cause.
@@ -36,10 +35,6 @@ type Config struct {
 	Bridge string
 	// Queues is how many readers there are: 0 = 1.
 	Queues int
-	// BusyPoll is how long a reader goes on asking the device before it goes
-	// to sleep. It buys latency with a core that is never idle: worth it only
-	// where cores are to spare. 0 = not at all.
-	BusyPoll time.Duration
 	// SuperframeBytes is the largest superframe that sockets shall build for
 	// the device (its gso_max_size), 0 = 65536. Leave it at that for a device
 	// that is a bridge port: what other ports send is not built for this one,

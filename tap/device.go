@@ -85,6 +85,23 @@ type Reader interface {
 	Read(b *Batch) error
 }
 
+// Pollable is a Reader that an event loop can wait for, instead of a goroutine
+// in Read. Readers of Linux devices are.
+type Pollable interface {
+	Reader
+	// Descriptor is readable, in the sense of poll(2), when TryRead has
+	// something to return. It is valid until the device is closed.
+	Descriptor() int
+	// TryRead is Read without waiting: no frames in b and no error say that
+	// there are none.
+	TryRead(b *Batch) error
+	// ReadLen is how much read(2) on the Descriptor may return, in bytes, and
+	// Frame what such a read returned: false when it is no frame. The frame
+	// lies in raw.
+	ReadLen() int
+	Frame(raw []byte) (Frame, bool)
+}
+
 // Writer hands frames to the network stack. One goroutine may use it at a
 // time; make one for each with Device.NewWriter.
 type Writer interface {
@@ -111,9 +128,10 @@ type Device interface {
 	Features() Features
 	// Readers are the device's queues, at least one.
 	Readers() []Reader
-	// NewWriter returns a writer for one goroutine. Writers are spread over
-	// the queues in turn.
-	NewWriter() Writer
+	// NewWriter returns a writer for one goroutine, into the given queue modulo
+	// their number. Which queue matters on Linux: what the host answers to a
+	// flow leaves by the queue that the flow was last written to.
+	NewWriter(queue int) Writer
 	// Close removes the device from the host, unless it was there before, and
 	// ends every Read. A second Close does nothing.
 	Close() error

@@ -31,7 +31,7 @@ func ExampleMemory() {
 		fmt.Printf("read %d bytes: %s\n", len(f.Bytes), f.Bytes[14:])
 	}
 	back := batch.Frames[1].Bytes
-	_, err := dev.NewWriter().Write([]tap.Vector{{Parts: [][]byte{back[:14], back[14:]}}})
+	_, err := dev.NewWriter(0).Write([]tap.Vector{{Parts: [][]byte{back[:14], back[14:]}}})
 	if err != nil {
 		log.Fatal(err)
 	}

@@ -96,8 +96,8 @@ func (m *Memory) MAC() net.HardwareAddr { return m.mac }
 // Features are none: what the host sees are plain frames.
 func (m *Memory) Features() Features { return 0 }
 
-func (m *Memory) Readers() []Reader { return []Reader{(*memoryReader)(m)} }
-func (m *Memory) NewWriter() Writer { return (*memoryWriter)(m) }
+func (m *Memory) Readers() []Reader    { return []Reader{(*memoryReader)(m)} }
+func (m *Memory) NewWriter(int) Writer { return (*memoryWriter)(m) }
 
 func (m *Memory) Close() error {
 	m.once.Do(func() { close(m.closed) })

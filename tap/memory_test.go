@@ -46,7 +46,7 @@ func TestMemoryBothWays(t *testing.T) {
 		}
 	}
 
-	w := m.NewWriter()
+	w := m.NewWriter(0)
 	vectors := []Vector{{Parts: [][]byte{{1, 2}, {3}}}, {Parts: [][]byte{{4, 5, 6}}}}
 	if n, err := w.Write(vectors); n != 2 || err != nil {
 		t.Fatalf("wrote %d, %v", n, err)
@@ -91,7 +91,7 @@ func TestMemoryTakesSuperframesApart(t *testing.T) {
 	makePartial(fl, partial)
 	needs := Header{Flags: NeedsChecksum, ChecksumStart: uint16(fl.l4()), ChecksumOffset: tcpChecksum}
 	bad := Header{GSO: GSOTCPv4, SegmentBytes: 1000}
-	n, err := m.NewWriter().Write([]Vector{
+	n, err := m.NewWriter(0).Write([]Vector{
 		{Header: h, Parts: [][]byte{f[:54], f[54:]}}, {Header: needs, Parts: [][]byte{partial}}, {Header: bad, Parts: [][]byte{f}},
 	})
 	if n != 2 || err != ErrHeader {
@@ -111,7 +111,7 @@ func TestMemoryTakesSuperframesApart(t *testing.T) {
 func TestMemoryLosesWhatNobodyTakes(t *testing.T) {
 	m := NewMemory(MemoryConfig{})
 	defer m.Close()
-	w := m.NewWriter()
+	w := m.NewWriter(0)
 	for range memoryQueue + 10 {
 		if err := m.HostSend(make([]byte, 14)); err != nil {
 			t.Fatal(err)
@@ -156,7 +156,7 @@ func TestMemoryClose(t *testing.T) {
 				t.Fatal(err)
 			}
 		}
-		w := m.NewWriter()
+		w := m.NewWriter(0)
 		if _, err := w.Write([]Vector{{Parts: [][]byte{{1}}}}); err != nil {
 			t.Fatal(err)
 		}

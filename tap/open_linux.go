@@ -7,10 +7,9 @@ import (
 	"os"
 	"strings"
 	"sync"
-	"sync/atomic"
 	"syscall"
-	"time"
 
+	"github.com/govxlan/govxlan/internal/descriptor"
 	"github.com/govxlan/govxlan/internal/namespace"
 	"github.com/songgao/water"
 	"github.com/vishvananda/netlink"
@@ -28,19 +27,14 @@ type linuxDevice struct {
 	mac      net.HardwareAddr
 	features features
 	header   int // length of the virtio-net header: HeaderLen or 0
-	busy     time.Duration
 	queues   []*queue
-	writers  atomic.Uint32
 
 	closeOnce sync.Once
 	closeErr  error
 }
 
 // queue is one descriptor of the device.
-type queue struct {
-	file interface{ Close() error }
-	raw  syscall.RawConn
-}
+type queue struct{ fd *descriptor.FD }
 
 var _ Device = (*linuxDevice)(nil)
 
@@ -86,7 +80,7 @@ func open(cfg Config) (_ *linuxDevice, err error) {
 		return nil, ErrExists
 	}
 
-	d := &linuxDevice{name: cfg.Name, busy: cfg.BusyPoll}
+	d := &linuxDevice{name: cfg.Name}
 	defer func() {
 		if err != nil {
 			d.Close()
@@ -138,14 +132,7 @@ func (d *linuxDevice) openQueue(multi bool) error {
 	if len(d.queues) == 0 {
 		d.features.store(setOffload(fd, d.features.load()))
 	}
-	// After TUNSETIFF: before it, the poller would see only an error.
-	file := os.NewFile(uintptr(fd), "/dev/net/tun")
-	raw, err := file.SyscallConn()
-	if err != nil {
-		file.Close()
-		return err
-	}
-	d.queues = append(d.queues, &queue{file: file, raw: raw})
+	d.queues = append(d.queues, &queue{descriptor.New(fd, "/dev/net/tun")})
 	return nil
 }
 
@@ -171,17 +158,22 @@ func (d *linuxDevice) openPlainQueue(multi bool) error {
 		ifc.Close()
 		return fmt.Errorf("open: songgao/water returned a %T, not a file", ifc.ReadWriteCloser)
 	}
+	// water leaves the descriptor open across exec, and Go's poller knows it.
 	raw, err := file.SyscallConn()
 	if err != nil {
 		file.Close()
 		return err
 	}
-	// water leaves the descriptor open across exec.
-	if err := raw.Control(func(fd uintptr) { unix.CloseOnExec(int(fd)) }); err != nil {
-		file.Close()
+	fd := -1
+	var failed error
+	err = raw.Control(func(was uintptr) { fd, failed = unix.FcntlInt(was, unix.F_DUPFD_CLOEXEC, 0) })
+	if err = errors.Join(err, os.NewSyscallError("fcntl F_DUPFD_CLOEXEC", failed), file.Close()); err != nil {
+		if fd >= 0 {
+			unix.Close(fd)
+		}
 		return err
 	}
-	d.queues = append(d.queues, &queue{file: file, raw: raw})
+	d.queues = append(d.queues, &queue{descriptor.New(fd, "/dev/net/tun")})
 	return nil
 }
 
@@ -307,20 +299,19 @@ func (d *linuxDevice) Features() Features    { return d.features.load() }
 func (d *linuxDevice) Readers() []Reader {
 	readers := make([]Reader, len(d.queues))
 	for i, q := range d.queues {
-		readers[i] = newReader(q, d.header, d.busy)
+		readers[i] = newReader(q, d.header)
 	}
 	return readers
 }
 
-func (d *linuxDevice) NewWriter() Writer {
-	i := int(d.writers.Add(1)-1) % len(d.queues)
-	return newWriter(d.queues[i], &d.features, d.header)
+func (d *linuxDevice) NewWriter(queue int) Writer {
+	return newWriter(d.queues[queue%len(d.queues)], &d.features, d.header)
 }
 
 func (d *linuxDevice) Close() error {
 	d.closeOnce.Do(func() {
 		for _, q := range d.queues {
-			if err := q.file.Close(); err != nil && d.closeErr == nil {
+			if err := q.fd.Close(); err != nil && d.closeErr == nil {
 				d.closeErr = fmt.Errorf("tap %s: close: %w", d.name, err)
 			}
 		}

@@ -7,7 +7,6 @@ import (
 	"slices"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/govxlan/govxlan/internal/namespace"
 	"github.com/vishvananda/netlink"
@@ -236,7 +235,7 @@ func TestCloseInterruptsReads(t *testing.T) {
 		for _, r := range d.Readers() {
 			go func() { results <- readUntilError(r) }()
 		}
-		w := d.NewWriter()
+		w := d.NewWriter(0)
 		if n, err := w.Write([]Vector{{Parts: [][]byte{testFrame(60, 1)}}}); n != 1 || err != nil {
 			t.Errorf("write: %d, %v", n, err)
 		}
@@ -260,7 +259,7 @@ func TestDeviceDown(t *testing.T) {
 		ns := namespace1(t)
 		d := openIn(t, ns, Config{Name: "tap0", Offload: offload})
 		s := sniff(t, ns, "tap0")
-		w := d.NewWriter()
+		w := d.NewWriter(0)
 		fl := flow{src: 1, dst: 2}
 		h, big := super(t, fl, 0, 0, pattern(3000, 0), 1000)
 		must(t, ns.SetDown("tap0"))
@@ -319,7 +318,7 @@ func TestDeviceDeleted(t *testing.T) {
 					t.Errorf("Read (waiting before: %v): %v, want an error that is not net.ErrClosed", waiting, err)
 				}
 			}
-			n, err := d.NewWriter().Write([]Vector{{Parts: [][]byte{testFrame(60, 1)}}})
+			n, err := d.NewWriter(0).Write([]Vector{{Parts: [][]byte{testFrame(60, 1)}}})
 			if n != 0 || !is(err, unix.EBADFD, unix.EIO) {
 				t.Errorf("write: %d, %v; want EBADFD", n, err)
 			}
@@ -328,31 +327,74 @@ func TestDeviceDeleted(t *testing.T) {
 	})
 }
 
-// With BusyPoll a reader asks before it sleeps; it still sleeps, wakes up and
-// can be closed.
-func TestBusyPoll(t *testing.T) {
+// Read and TryRead take turns on one device; TryRead never waits.
+func TestTryRead(t *testing.T) {
 	eachMode(t, func(t *testing.T, offload Features) {
 		ns := namespace1(t)
-		d := openIn(t, ns, Config{Name: "tap0", Offload: offload, BusyPoll: time.Millisecond})
-		s, r := sniff(t, ns, "tap0"), d.Readers()[0]
+		d := openIn(t, ns, Config{Name: "tap0", Offload: offload})
+		s, r := sniff(t, ns, "tap0"), d.Readers()[0].(Pollable)
+		var b Batch
 		for i := range 5 {
-			sent := make(chan struct{})
-			time.AfterFunc(time.Duration(i)*time.Millisecond, func() { // while it polls, and after
-				defer close(sent)
-				if _, err := unix.Write(s.fd, testFrame(60, i)); err != nil {
-					t.Errorf("host sends: %v", err)
-				}
-			})
-			if got := readFrames(t, d, r, 1); !slices.Equal(got[0], testFrame(60, i)) {
-				t.Errorf("frame %d: read %x", i, got)
+			drainTry(t, r, &b) // what the host sends by itself
+			if _, err := unix.Write(s.fd, testFrame(60, i)); err != nil {
+				t.Fatalf("host sends: %v", err)
 			}
-			<-sent
+			poll := []unix.PollFd{{Fd: int32(r.Descriptor()), Events: unix.POLLIN}}
+			if n, err := unix.Poll(poll, 5000); n != 1 || err != nil {
+				t.Fatalf("poll: %d, %v", n, err)
+			}
+			if i%2 == 0 {
+				must(t, r.TryRead(&b))
+			} else {
+				must(t, r.Read(&b))
+			}
+			if !slices.ContainsFunc(b.Frames, func(f Frame) bool { return slices.Equal(f.Bytes, testFrame(60, i)) }) {
+				t.Errorf("frame %d is not among %d frames", i, len(b.Frames))
+			}
 		}
-		result := make(chan error, 1)
-		go func() { result <- readUntilError(r) }()
 		must(t, d.Close())
-		if err := errorWithin(t, "Read", func() error { return <-result }); err != net.ErrClosed {
-			t.Errorf("Read: %v, want net.ErrClosed", err)
+		if err := r.TryRead(&b); err != net.ErrClosed {
+			t.Errorf("TryRead after Close: %v, want net.ErrClosed", err)
+		}
+	})
+}
+
+func drainTry(t *testing.T, r Pollable, b *Batch) {
+	t.Helper()
+	for {
+		must(t, r.TryRead(b))
+		if len(b.Frames) == 0 {
+			return
+		}
+	}
+}
+
+// What read(2) returns becomes the frame that TryRead would return.
+func TestFrameOfRead(t *testing.T) {
+	eachMode(t, func(t *testing.T, offload Features) {
+		ns := namespace1(t)
+		d := openIn(t, ns, Config{Name: "tap0", Offload: offload})
+		s, r := sniff(t, ns, "tap0"), d.Readers()[0].(Pollable)
+		var b Batch
+		drainTry(t, r, &b)
+		if _, err := unix.Write(s.fd, testFrame(100, 7)); err != nil {
+			t.Fatal(err)
+		}
+		raw := make([]byte, r.ReadLen())
+		for {
+			n, err := unix.Read(r.Descriptor(), raw)
+			if err != nil {
+				t.Fatalf("the frame did not come: %v", err)
+			}
+			if f, ok := r.Frame(raw[:n]); ok && slices.Equal(f.Bytes, testFrame(100, 7)) {
+				if f.Header != (Header{}) {
+					t.Errorf("header %+v of a plain frame", f.Header)
+				}
+				break
+			}
+		}
+		if _, ok := r.Frame(raw[:13]); ok {
+			t.Error("13 bytes are no frame")
 		}
 	})
 }

@@ -47,7 +47,7 @@ func (d *waterDevice) MTU() int              { return d.mtu }
 func (d *waterDevice) MAC() net.HardwareAddr { return d.mac }
 func (d *waterDevice) Features() Features    { return 0 }
 func (d *waterDevice) Readers() []Reader     { return []Reader{waterReader{d}} }
-func (d *waterDevice) NewWriter() Writer     { return waterWriter{d} }
+func (d *waterDevice) NewWriter(int) Writer  { return waterWriter{d} }
 
 func (d *waterDevice) Close() error {
 	d.once.Do(func() { d.err = d.ifc.Close() })

@@ -3,7 +3,6 @@ package tap
 import (
 	"net"
 	"os"
-	"time"
 	"unsafe"
 
 	"golang.org/x/sys/unix"
@@ -13,28 +12,31 @@ import (
 type reader struct {
 	q      *queue
 	header int
-	busy   time.Duration
 
 	// State of the Read in progress, kept here because the closure that the
 	// poller calls is made once: a closure a call would be an allocation.
 	fill  func(fd uintptr) bool
+	try   func(fd uintptr)
 	batch *Batch
 	errno unix.Errno
 }
 
-func newReader(q *queue, header int, busy time.Duration) *reader {
-	r := &reader{q: q, header: header, busy: busy}
+var _ Pollable = (*reader)(nil)
+
+func newReader(q *queue, header int) *reader {
+	r := &reader{q: q, header: header}
 	r.fill = r.drain
+	r.try = func(fd uintptr) { r.drain(fd) }
 	return r
 }
 
 func (r *reader) Read(b *Batch) error {
 	b.reset()
 	r.batch, r.errno = b, 0
-	err := r.q.raw.Read(r.fill)
-	r.batch = nil
+	err := r.q.fd.Read(r.fill)
 	if err != nil {
-		if r.q.raw.Control(func(uintptr) {}) == nil {
+		r.batch = nil
+		if !r.q.fd.Closed() {
 			// It is open: the poller calls a descriptor whose device was
 			// deleted "not pollable". Reading it says the same as this.
 			return os.NewSyscallError("read tap", unix.EBADFD)
@@ -42,10 +44,42 @@ func (r *reader) Read(b *Batch) error {
 		// The descriptor was closed; os.File does not say net.ErrClosed.
 		return net.ErrClosed
 	}
+	return r.outcome()
+}
+
+func (r *reader) TryRead(b *Batch) error {
+	b.reset()
+	r.batch, r.errno = b, 0
+	if err := r.q.fd.Do(r.try); err != nil {
+		r.batch = nil
+		return err
+	}
+	return r.outcome()
+}
+
+// outcome is the result of a Read whose system calls are done.
+func (r *reader) outcome() error {
+	b := r.batch
+	r.batch = nil
 	if r.errno != 0 && len(b.Frames) == 0 {
 		return os.NewSyscallError("read tap", r.errno)
 	}
 	return nil
+}
+
+func (r *reader) Descriptor() int { return r.q.fd.Number() }
+func (r *reader) ReadLen() int    { return r.header + MaxFrame }
+
+func (r *reader) Frame(raw []byte) (Frame, bool) {
+	var f Frame
+	if len(raw) < r.header+14 {
+		return f, false
+	}
+	if r.header != 0 {
+		f.Header.parse(raw)
+	}
+	f.Bytes = raw[r.header:]
+	return f, true
 }
 
 // drain reads until the device runs dry or the batch is full. It returns false
@@ -57,7 +91,6 @@ func (r *reader) Read(b *Batch) error {
 func (r *reader) drain(fd uintptr) bool {
 	b := r.batch
 	b.acquire()
-	var since time.Time // when polling began
 	for {
 		room := b.room(r.header)
 		if room == nil {
@@ -73,14 +106,6 @@ func (r *reader) drain(fd uintptr) bool {
 		case errno == unix.EAGAIN:
 			if len(b.Frames) > 0 {
 				return true
-			}
-			if r.busy > 0 {
-				if since.IsZero() {
-					since = time.Now()
-				}
-				if time.Since(since) < r.busy {
-					continue
-				}
 			}
 			b.release()
 			return false
@@ -101,7 +126,7 @@ type writer struct {
 	head [HeaderLen]byte
 	iov  []unix.Iovec
 
-	put    func(fd uintptr) bool
+	put    func(fd uintptr)
 	frames []Vector
 	done   int
 	err    error
@@ -110,6 +135,8 @@ type writer struct {
 	emit func([]byte) error
 	fd   uintptr
 	one  [1][]byte
+
+	ringed *ringed
 }
 
 func newWriter(q *queue, features *features, header int) *writer {
@@ -121,37 +148,41 @@ func newWriter(q *queue, features *features, header int) *writer {
 
 func (w *writer) Write(frames []Vector) (int, error) {
 	w.frames, w.done, w.err = frames, 0, nil
-	err := w.q.raw.Write(w.put)
+	err := w.q.fd.Do(w.put)
 	w.frames = nil
 	if err != nil {
-		return w.done, net.ErrClosed
+		return w.done, err
 	}
 	return w.done, w.err
 }
 
 // writeAll never waits: a TAP has no queue towards the host that could fill.
-func (w *writer) writeAll(fd uintptr) bool {
+func (w *writer) writeAll(fd uintptr) {
 	for w.done < len(w.frames) {
-		v := &w.frames[w.done]
-		var err error
-		if w.features.load().lacks(&v.Header) {
-			err = w.writePlain(fd, v)
-		} else if err = w.writev(fd, &v.Header, v.Parts); err == unix.EINVAL && v.Header.GSO != GSONone {
-			// This kernel takes no superframes of this kind, though reading
-			// them was granted: from now on without. One of more segments than
-			// any kernel takes says nothing; a peer can send such.
-			if v.segments() <= coalesceSegments {
-				w.features.refuse(v.Header.GSO)
-			}
-			err = w.writePlain(fd, v)
-		}
-		if err != nil {
-			w.err = err
-			return true
+		if w.err = w.write(fd, &w.frames[w.done]); w.err != nil {
+			return
 		}
 		w.done++
 	}
-	return true
+}
+
+// write hands over one frame, in another form where the kernel does not take
+// this one.
+func (w *writer) write(fd uintptr, v *Vector) error {
+	if w.features.load().lacks(&v.Header) {
+		return w.writePlain(fd, v)
+	}
+	err := w.writev(fd, &v.Header, v.Parts)
+	if err == unix.EINVAL && v.Header.GSO != GSONone {
+		// This kernel takes no superframes of this kind, though reading them
+		// was granted: from now on without. One of more segments than any
+		// kernel takes says nothing; a peer can send such.
+		if v.segments() <= coalesceSegments {
+			w.features.refuse(v.Header.GSO)
+		}
+		err = w.writePlain(fd, v)
+	}
+	return err
 }
 
 // writev hands over one frame as it is.

@@ -29,7 +29,7 @@ func TestFramesCrossUnchanged(t *testing.T) {
 	eachMode(t, func(t *testing.T, offload Features) {
 		ns := namespace1(t)
 		d := openIn(t, ns, Config{Name: "tap0", Offload: offload})
-		s, w := sniff(t, ns, "tap0"), d.NewWriter()
+		s, w := sniff(t, ns, "tap0"), d.NewWriter(0)
 		var sizes []int
 		for n := 14; n < 100; n++ {
 			sizes = append(sizes, n)
@@ -198,11 +198,11 @@ func TestQueuesShareTheFrames(t *testing.T) {
 		// Writers are spread over the queues.
 		other := openIn(t, ns, Config{Name: "tap1", Queues: 3, Offload: offload})
 		used := make(map[*queue]bool)
-		for range 3 {
-			used[other.NewWriter().(*writer).q] = true
+		for i := range 6 {
+			used[other.NewWriter(i).(*writer).q] = true
 		}
 		if len(used) != 3 {
-			t.Errorf("3 writers use %d of 3 queues", len(used))
+			t.Errorf("6 writers use %d of 3 queues", len(used))
 		}
 	})
 }
@@ -223,7 +223,7 @@ func (c *cable) run() {
 	var b Batch
 	var s Splitter
 	merger := Coalescer{MTU: c.to.MTU(), Off: !c.merge}
-	r, w := c.from.Readers()[0], c.to.NewWriter()
+	r, w := c.from.Readers()[0], c.to.NewWriter(0)
 	buf := make([]byte, 0, 1<<20)
 	flush := func() error {
 		vectors := merger.Vectors()
@@ -549,7 +549,7 @@ func TestWriterStandsInForMissingFeatures(t *testing.T) {
 	for _, features := range []Features{0, VnetHeader, VnetHeader | Checksum, AllFeatures &^ USO} {
 		ns := namespace1(t)
 		d := openIn(t, ns, Config{Name: "tap0", MTU: testMTU, Offload: features})
-		s, w := sniff(t, ns, "tap0"), d.NewWriter()
+		s, w := sniff(t, ns, "tap0"), d.NewWriter(0)
 		fl := flow{udp: true, src: 1, dst: 2}
 		data := pattern(2500, 0)
 		h, f := super(t, fl, 0, 9, data, 1000)
@@ -607,7 +607,7 @@ func TestRefusedSuperframes(t *testing.T) {
 	} {
 		ns := namespace1(t)
 		d := openIn(t, ns, Config{Name: "tap0", MTU: testMTU, Offload: AllFeatures})
-		s, w := sniff(t, ns, "tap0"), d.NewWriter()
+		s, w := sniff(t, ns, "tap0"), d.NewWriter(0)
 		fl := flow{udp: true, src: 1, dst: 2}
 		data := pattern(2*tc.segments, 0)
 		h, f := super(t, fl, 0, 9, data, 2)
@@ -634,7 +634,7 @@ func TestReadAndWriteAllocateNothing(t *testing.T) {
 	eachMode(t, func(t *testing.T, offload Features) {
 		ns := namespace1(t)
 		d := openIn(t, ns, Config{Name: "tap0", MTU: testMTU, Offload: offload})
-		s, w, r := sniff(t, ns, "tap0"), d.NewWriter(), d.Readers()[0]
+		s, w, r := sniff(t, ns, "tap0"), d.NewWriter(0), d.Readers()[0]
 		h, super := super(t, flow{src: 1, dst: 2}, 0, 0, pattern(3000, 0), 1000)
 		plain := testFrame(1000, 1)
 		vectors := []Vector{{Parts: [][]byte{plain}}, {Parts: [][]byte{plain[:20], plain[20:]}}, {Header: h, Parts: [][]byte{super[:54], super[54:]}}}

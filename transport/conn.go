@@ -1,6 +1,13 @@
 package transport
 
-import "net/netip"
+import (
+	"errors"
+	"net/netip"
+)
+
+// ErrWouldBlock is what TrySend returns when the system has no room for more at
+// the moment.
+var ErrWouldBlock = errors.New("no room to send at the moment")
 
 // Sender sends trains. One goroutine may use it at a time; make one for each
 // with Conn.NewSender.
@@ -11,6 +18,10 @@ type Sender interface {
 	// whether to go on behind it. Send keeps nothing of the trains. After
 	// Close of the Conn it returns net.ErrClosed.
 	Send(trains []Train) (int, error)
+	// TrySend is Send, but returns ErrWouldBlock where Send would wait. The
+	// next call must then begin with the train that was not sent: part of it
+	// may be on its way.
+	TrySend(trains []Train) (int, error)
 }
 
 // Receiver receives trains. One goroutine may use it at a time.
@@ -21,6 +32,19 @@ type Receiver interface {
 	// may be written to by the caller. After Close it returns net.ErrClosed,
 	// and Close interrupts it.
 	Recv(trains []Train) (int, error)
+}
+
+// Pollable is a Receiver that an event loop can wait for, instead of a goroutine
+// in Recv. Those of ListenUDP are.
+type Pollable interface {
+	Receiver
+	// Descriptor is readable, in the sense of poll(2), when TryRecv has
+	// something to return. It is valid until the Conn is closed.
+	Descriptor() int
+	// TryRecv is Recv without waiting: 0 and no error say that nothing is
+	// there. What it returns lies in slab, and is valid until that is used
+	// again, here or with another receiver.
+	TryRecv(trains []Train, slab *Slab) (int, error)
 }
 
 // Limits are what a Conn sends most cheaply.

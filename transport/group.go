@@ -34,7 +34,8 @@ type GroupConn interface {
 	// it is tried again when the device comes, comes up, or is made anew, and
 	// otherwise every few seconds. Each time that it is lost or won back tell
 	// is called, with GroupState.Err; it must not block or call the Conn. nil:
-	// nobody wants to know. The Group must be served by a goroutine.
+	// nobody wants to know. The Group must be served, as the receivers of
+	// the Conn are.
 	//
 	// Errors: ErrGroupExists, ErrNoFamily, ErrPortInUse.
 	Join(group netip.Addr, device string, tell func(error)) (Group, error)
@@ -51,6 +52,8 @@ type Group interface {
 	// and asks nobody.
 	Locate(netip.Addr) Place
 	// Leave ends the membership and every Recv. A second Leave does nothing.
+	// An event loop that waits for the group (Pollable) must have let go of it
+	// before.
 	Leave() error
 }
 

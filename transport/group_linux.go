@@ -124,10 +124,10 @@ func (g *udpGroup) open() error {
 		return err
 	}
 	if err := c.prepareReceiver(&cfg, sock); err != nil {
-		sock.file.Close()
+		sock.fd.Close()
 		return err
 	}
-	g.udpReceiver = newUDPReceiver(sock, c.busy)
+	g.udpReceiver = newUDPReceiver(sock)
 	return nil
 }
 
@@ -137,7 +137,7 @@ func (c *udpConn) shareWildcard(f int) (free func()) {
 	share := func(value int) {
 		for _, s := range c.receivers {
 			if s.v6 == (f == 1) {
-				_ = s.raw.Control(func(fd uintptr) {
+				_ = s.fd.Do(func(fd uintptr) {
 					// If not, bind says that the port is in use.
 					_ = unix.SetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_REUSEADDR, value)
 				})
@@ -200,7 +200,7 @@ func (g *udpGroup) Leave() error {
 		return nil
 	}
 	g.c.changeGroups(func(m map[netip.Addr]*udpGroup) { delete(m, g.addr) })
-	return g.sock.file.Close()
+	return g.sock.fd.Close()
 }
 
 // check brings the membership into line with the device, and reports whether
@@ -231,7 +231,7 @@ func (g *udpGroup) check(d *link) (changed bool) {
 
 // member makes the socket a member on a device, or not any more.
 func (g *udpGroup) member(join bool, index uint32) (failed error) {
-	err := g.sock.raw.Control(func(fd uintptr) {
+	err := g.sock.fd.Do(func(fd uintptr) {
 		if !g.sock.v6 {
 			what, name := unix.IP_ADD_MEMBERSHIP, "IP_ADD_MEMBERSHIP"
 			if !join {

@@ -113,7 +113,7 @@ func TestGroupCarriesTrains(t *testing.T) {
 // waiting is how long the next datagram in a socket is, 0 without one.
 func waiting(t *testing.T, s *socket) (n int) {
 	t.Helper()
-	if err := s.raw.Control(func(fd uintptr) {
+	if err := s.fd.Do(func(fd uintptr) {
 		b := make([]byte, 1)
 		var err error
 		if n, _, err = unix.Recvfrom(int(fd), b, unix.MSG_PEEK|unix.MSG_TRUNC|unix.MSG_DONTWAIT); err == unix.EAGAIN {

@@ -140,7 +140,7 @@ func (c *udpConn) bindAgain(device string, index uint32) {
 		return
 	}
 	for _, s := range c.all {
-		_ = s.raw.Control(func(fd uintptr) {
+		_ = s.fd.Do(func(fd uintptr) {
 			if at, err := unix.GetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_BINDTOIFINDEX); err == nil && at != int(index) {
 				// What cannot be bound goes on failing, and is counted.
 				_ = unix.SetsockoptString(int(fd), unix.SOL_SOCKET, unix.SO_BINDTODEVICE, device)
@@ -155,7 +155,7 @@ func (c *udpConn) closeGroups() {
 	c.groups.closed = true
 	if m := c.groups.known.Load(); m != nil {
 		for _, g := range *m {
-			g.sock.file.Close()
+			g.sock.fd.Close()
 		}
 	}
 	events, done := c.groups.events, c.groups.done

@@ -179,6 +179,9 @@ func (c *networkConn) Close() error {
 
 type networkSender networkConn
 
+// TrySend is Send: a Network never makes anybody wait.
+func (s *networkSender) TrySend(trains []Train) (int, error) { return s.Send(trains) }
+
 func (s *networkSender) Send(trains []Train) (int, error) {
 	for i := range trains {
 		select {

@@ -4,7 +4,6 @@ import (
 	"net"
 	"net/netip"
 	"os"
-	"time"
 	"unsafe"
 
 	"golang.org/x/sys/unix"
@@ -18,100 +17,140 @@ const (
 	// recvBytes is the room for each: a whole superframe.
 	recvBytes = 65536
 	// recvBudget is about how many bytes one Recv should bring: few enough to
-	// be in the core's own cache still when they are written on, and for the
-	// frames of other flows not to wait long behind a bulk transfer.
-	recvBudget = 256 << 10
-	// recvFewest is how many messages are asked for at least.
-	recvFewest = 4
+	// be in the core's own cache still when they are written on, and for other
+	// sockets not to wait long for their turn behind a bulk transfer.
+	recvBudget = 128 << 10
 )
 
 // recvControl has room for UDP_GRO and IP_TOS or IPV6_TCLASS.
 type recvControl [64]byte
 
-// udpReceiver implements Receiver on one socket.
-type udpReceiver struct {
-	sock *socket
-	busy time.Duration
-
-	slab    []byte // recvMessages x recvBytes; pages are touched on use only
+// Slab is the memory that datagrams are received into, with what recvmmsg wants
+// to know of it. It has room for one Recv, and can serve one receiver after the
+// other: those that have nothing at the moment then need no memory. Make one
+// with NewSlab.
+type Slab struct {
+	bytes   []byte // recvMessages x recvBytes; pages are touched on use only
 	msgs    [recvMessages]mmsghdr
 	iov     [recvMessages]unix.Iovec
 	addrs   [recvMessages]rawAddr
 	control [recvMessages]recvControl
+}
+
+// NewSlab returns an empty one.
+func NewSlab() *Slab {
+	s := &Slab{bytes: make([]byte, recvMessages*recvBytes)}
+	for i := range s.msgs {
+		s.iov[i].Base = &s.bytes[i*recvBytes]
+		s.iov[i].SetLen(recvBytes)
+		h := &s.msgs[i].hdr
+		h.Name = (*byte)(unsafe.Pointer(&s.addrs[i]))
+		h.Iov = &s.iov[i]
+		h.SetIovlen(1)
+		h.Control = unsafe.SliceData(s.control[i][:])
+	}
+	s.rearm(recvMessages)
+	return s
+}
+
+// rearm gives the first n messages back the lengths that the kernel overwrote.
+func (s *Slab) rearm(n int) {
+	for i := range n {
+		h := &s.msgs[i].hdr
+		h.Namelen = uint32(unsafe.Sizeof(rawAddr{}))
+		h.SetControllen(len(recvControl{}))
+	}
+}
+
+// udpReceiver implements Receiver on one socket.
+type udpReceiver struct {
+	sock *socket
+	own  *Slab // for Recv
 
 	lastRaw  rawAddr // memo of the last source: runs come from one VTEP
 	lastAddr netip.AddrPort
 
 	call  func(fd uintptr) bool
+	try   func(fd uintptr)
+	slab  *Slab
 	next  int // how many messages the next Recv asks for
 	want  int
 	got   int
 	errno unix.Errno
 }
 
-func newUDPReceiver(sock *socket, busy time.Duration) *udpReceiver {
-	r := &udpReceiver{sock: sock, busy: busy, next: recvMessages}
-	r.call = r.recvmmsg
-	r.slab = make([]byte, recvMessages*recvBytes)
-	for i := range r.msgs {
-		r.iov[i].Base = &r.slab[i*recvBytes]
-		r.iov[i].SetLen(recvBytes)
-		h := &r.msgs[i].hdr
-		h.Name = (*byte)(unsafe.Pointer(&r.addrs[i]))
-		h.Iov = &r.iov[i]
-		h.SetIovlen(1)
-		h.Control = unsafe.SliceData(r.control[i][:])
-	}
-	r.rearm(recvMessages)
-	return r
-}
+var _ Pollable = (*udpReceiver)(nil)
 
-// rearm gives the first n messages back the lengths that the kernel overwrote.
-func (r *udpReceiver) rearm(n int) {
-	for i := range n {
-		h := &r.msgs[i].hdr
-		h.Namelen = uint32(unsafe.Sizeof(rawAddr{}))
-		h.SetControllen(len(recvControl{}))
-	}
+func newUDPReceiver(sock *socket) *udpReceiver {
+	r := &udpReceiver{sock: sock, next: recvMessages}
+	r.call = r.recvmmsg
+	r.try = func(fd uintptr) { r.recvmmsg(fd) }
+	return r
 }
 
 func (r *udpReceiver) Recv(trains []Train) (int, error) {
 	if len(trains) == 0 {
 		return 0, nil // recvmmsg would say so for ever
 	}
+	if r.own == nil {
+		r.own = NewSlab()
+	}
 	for {
-		r.want, r.got, r.errno = min(len(trains), r.next), 0, 0
-		if err := r.sock.raw.Read(r.call); err != nil {
+		r.begin(trains, r.own)
+		if err := r.sock.fd.Read(r.call); err != nil {
 			return 0, net.ErrClosed
 		}
-		if r.errno != 0 {
-			return 0, os.NewSyscallError("recvmmsg", r.errno)
-		}
-		n, bytes := 0, 0
-		for i := range r.got {
-			bytes += int(r.msgs[i].n)
-			if r.msgs[i].n == 0 || r.msgs[i].hdr.Flags&unix.MSG_TRUNC != 0 {
-				continue // empty: no VXLAN header in it; cut: cannot be, the room is enough
-			}
-			r.train(i, &trains[n])
-			n++
-		}
-		r.rearm(r.got)
-		r.next = recvMessages
-		if average := bytes / max(r.got, 1); average > recvBudget/recvMessages {
-			r.next = max(recvBudget/average, recvFewest)
-		}
-		if n > 0 {
-			return n, nil
+		if n, err := r.end(trains); n > 0 || err != nil {
+			return n, err
 		}
 	}
 }
 
+func (r *udpReceiver) TryRecv(trains []Train, slab *Slab) (int, error) {
+	if len(trains) == 0 {
+		return 0, nil
+	}
+	r.begin(trains, slab)
+	if err := r.sock.fd.Do(r.try); err != nil {
+		return 0, err
+	}
+	return r.end(trains)
+}
+
+func (r *udpReceiver) Descriptor() int { return r.sock.fd.Number() }
+
+// begin prepares a system call.
+func (r *udpReceiver) begin(trains []Train, slab *Slab) {
+	r.slab, r.want, r.got, r.errno = slab, min(len(trains), r.next), 0, 0
+}
+
+// end turns what the system call brought into trains.
+func (r *udpReceiver) end(trains []Train) (int, error) {
+	if r.errno != 0 {
+		return 0, os.NewSyscallError("recvmmsg", r.errno)
+	}
+	n, bytes := 0, 0
+	for i := range r.got {
+		m := &r.slab.msgs[i]
+		bytes += int(m.n)
+		if m.n == 0 || m.hdr.Flags&unix.MSG_TRUNC != 0 {
+			continue // empty: no VXLAN header in it; cut: cannot be, the room is enough
+		}
+		r.train(i, &trains[n])
+		n++
+	}
+	r.slab.rearm(r.got)
+	r.next = recvMessages
+	if average := bytes / max(r.got, 1); average > recvBudget/recvMessages {
+		r.next = max(recvBudget/average, 1)
+	}
+	return n, nil
+}
+
 // recvmmsg is called by the poller with the descriptor; false waits.
 func (r *udpReceiver) recvmmsg(fd uintptr) bool {
-	var since time.Time // when polling began
 	for {
-		n, _, errno := unix.RawSyscall6(unix.SYS_RECVMMSG, fd, uintptr(unsafe.Pointer(&r.msgs[0])),
+		n, _, errno := unix.RawSyscall6(unix.SYS_RECVMMSG, fd, uintptr(unsafe.Pointer(&r.slab.msgs[0])),
 			uintptr(r.want), unix.MSG_DONTWAIT, 0, 0)
 		switch errno {
 		case 0:
@@ -119,14 +158,7 @@ func (r *udpReceiver) recvmmsg(fd uintptr) bool {
 			return true
 		case unix.EINTR:
 		case unix.EAGAIN:
-			if r.busy == 0 {
-				return false
-			}
-			if since.IsZero() {
-				since = time.Now()
-			} else if time.Since(since) > r.busy {
-				return false
-			}
+			return false
 		case unix.ECONNREFUSED, unix.EHOSTUNREACH, unix.ENETUNREACH, unix.EMSGSIZE, unix.ENETDOWN:
 			// The echo of something sent, or a link that comes and goes: the
 			// socket goes on receiving. Reading it cleared it.
@@ -139,17 +171,17 @@ func (r *udpReceiver) recvmmsg(fd uintptr) bool {
 
 // train fills t from the i-th message.
 func (r *udpReceiver) train(i int, t *Train) {
-	m := &r.msgs[i]
+	m := &r.slab.msgs[i]
 	start := i * recvBytes
 	end := start + int(m.n)
-	*t = Train{Buf: r.slab[start:end:end]}
-	if r.addrs[i] != r.lastRaw {
-		r.lastRaw = r.addrs[i]
+	*t = Train{Buf: r.slab.bytes[start:end:end]}
+	if r.slab.addrs[i] != r.lastRaw {
+		r.lastRaw = r.slab.addrs[i]
 		r.lastAddr = addr(&r.lastRaw, r.sock.zones)
 	}
 	t.Addr = r.lastAddr
 
-	oob := r.control[i][:m.hdr.Controllen]
+	oob := r.slab.control[i][:m.hdr.Controllen]
 	for len(oob) >= unix.SizeofCmsghdr {
 		h := (*unix.Cmsghdr)(unsafe.Pointer(unsafe.SliceData(oob)))
 		size := int(h.Len)

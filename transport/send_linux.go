@@ -32,17 +32,32 @@ type udpSender struct {
 
 	// State of the system call in progress, for a closure made once.
 	call        func(fd uintptr) bool
-	first, last int // messages [first:last] are to be sent
+	try         func(fd uintptr)
+	wait        bool // for room
+	full        bool // there was none
+	begun       int  // bytes of the train of the next TrySend that are sent
+	first, last int  // messages [first:last] are to be sent
 	errno       unix.Errno
 }
 
 func newUDPSender(c *udpConn) *udpSender {
 	s := &udpSender{c: c}
 	s.call = s.sendmmsg
+	s.try = func(fd uintptr) { s.full = !s.sendmmsg(fd) }
 	return s
 }
 
 func (s *udpSender) Send(trains []Train) (int, error) {
+	s.wait = true
+	return s.send(trains)
+}
+
+func (s *udpSender) TrySend(trains []Train) (int, error) {
+	s.wait = false
+	return s.send(trains)
+}
+
+func (s *udpSender) send(trains []Train) (int, error) {
 	done := 0
 	for done < len(trains) {
 		n, err := s.sendSome(trains[done:])
@@ -88,7 +103,7 @@ func (s *udpSender) sendSome(trains []Train) (int, error) {
 		n++
 	}
 	sent, err := s.flush(sock, n)
-	if sent < n && trains[sent].Len() > 1 {
+	if sent < n && trains[sent].Len() > 1 && err != ErrWouldBlock {
 		if err = s.fallBack(&trains[sent], sock, err); err == nil {
 			sent++
 		}
@@ -124,30 +139,43 @@ func (s *udpSender) fallBack(t *Train, sock *socket, err error) error {
 
 // sendPieces sends a train that is longer than one system call takes.
 func (s *udpSender) sendPieces(t *Train, sock *socket, segments int) (int, error) {
-	for rest := t.Buf; len(rest) > 0; {
+	for rest := t.Buf[s.begun:]; len(rest) > 0; {
 		piece := rest[:min(len(rest), segments*t.Stride)]
 		s.message(0, t, piece, t.Stride)
 		if _, err := s.flush(sock, 1); err != nil {
-			return 0, err
+			return 0, s.broken(t, rest, err)
 		}
 		rest = rest[len(piece):]
 	}
+	s.begun = 0
 	return 1, nil
 }
 
 // sendSingly sends a train datagram by datagram, for a kernel without
 // UDP_SEGMENT.
 func (s *udpSender) sendSingly(t *Train, sock *socket) (int, error) {
-	for i := 0; i < t.Len(); {
+	for i := s.begun / max(t.Stride, 1); i < t.Len(); {
 		n := 0
-		for ; n < sendMessages && i < t.Len(); n, i = n+1, i+1 {
-			s.message(n, t, t.Datagram(i), 0)
+		for ; n < sendMessages && i+n < t.Len(); n++ {
+			s.message(n, t, t.Datagram(i+n), 0)
 		}
-		if _, err := s.flush(sock, n); err != nil {
-			return 0, err
+		sent, err := s.flush(sock, n)
+		if i += sent; err != nil {
+			return 0, s.broken(t, t.Buf[i*t.Stride:], err)
 		}
 	}
+	s.begun = 0
 	return 1, nil
+}
+
+// broken notes how far a train came that goes out in several system calls, if it
+// is to be gone on with.
+func (s *udpSender) broken(t *Train, rest []byte, err error) error {
+	s.begun = 0
+	if err == ErrWouldBlock {
+		s.begun = len(t.Buf) - len(rest)
+	}
+	return err
 }
 
 // socket returns the one whose port stands for the train's flow.
@@ -208,7 +236,14 @@ func putTOS(oob []byte, t *Train) int {
 // flush sends the first n messages and returns how many were.
 func (s *udpSender) flush(sock *socket, n int) (int, error) {
 	s.first, s.last, s.errno = 0, n, 0
-	if err := sock.raw.Write(s.call); err != nil {
+	if !s.wait {
+		if err := sock.fd.Do(s.try); err != nil {
+			return s.first, err
+		}
+		if s.full {
+			return s.first, ErrWouldBlock
+		}
+	} else if err := sock.fd.Write(s.call); err != nil {
 		return s.first, net.ErrClosed
 	}
 	if s.errno != 0 {

@@ -3,7 +3,6 @@ package transport
 import (
 	"errors"
 	"net/netip"
-	"time"
 )
 
 // Errors of ListenUDP, wrapped with the address.
@@ -51,10 +50,6 @@ type UDPConfig struct {
 	// MulticastTTL is the TTL of what is sent to multicast groups. 0 = 1: it
 	// stays on the link, as that of the kernel's vxlan does.
 	MulticastTTL int
-	// BusyPoll is how long a receiver goes on asking its socket before it goes
-	// to sleep. It buys latency with a core that is never idle: worth it only
-	// where cores are to spare. 0 = not at all.
-	BusyPoll time.Duration
 	// NoGSO and NoGRO switch off UDP_SEGMENT and UDP_GRO.
 	NoGSO, NoGRO bool
 }

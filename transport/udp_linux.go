@@ -8,9 +8,8 @@ import (
 	"os"
 	"sync"
 	"sync/atomic"
-	"syscall"
-	"time"
 
+	"github.com/govxlan/govxlan/internal/descriptor"
 	"github.com/govxlan/govxlan/internal/namespace"
 	"golang.org/x/sys/unix"
 )
@@ -35,7 +34,6 @@ type udpConn struct {
 	// segments is Limits.Segments; it sinks to 1 when the kernel refuses
 	// UDP_SEGMENT at run time.
 	segments atomic.Int32
-	busy     time.Duration
 
 	zones  zones
 	groups groups
@@ -45,8 +43,7 @@ type udpConn struct {
 
 // socket is one non-blocking UDP socket.
 type socket struct {
-	file *os.File
-	raw  syscall.RawConn
+	fd   *descriptor.FD
 	port uint16
 	v6   bool
 
@@ -80,7 +77,7 @@ func ListenUDP(cfg UDPConfig) (Conn, error) {
 	if cfg.MulticastTTL == 0 {
 		cfg.MulticastTTL = 1
 	}
-	c := &udpConn{zones: zones{netns: cfg.Netns}, groups: groups{cfg: cfg}, busy: cfg.BusyPoll}
+	c := &udpConn{zones: zones{netns: cfg.Netns}, groups: groups{cfg: cfg}}
 	err := namespace.Do(cfg.Netns, func() error {
 		seen := [2]bool{}
 		for _, local := range cfg.Local {
@@ -136,7 +133,7 @@ func (c *udpConn) listen(cfg *UDPConfig, local netip.Addr) error {
 		if err != nil {
 			return err
 		}
-		probe.file.Close()
+		probe.fd.Close()
 	}
 	reuse := 0
 	if cfg.Receivers > 1 {
@@ -277,19 +274,14 @@ func (c *udpConn) open(cfg *UDPConfig, at netip.AddrPort, reuse int) (_ *socket,
 		}
 		return nil, fmt.Errorf("bind %v: %w", at, err)
 	}
-	file := os.NewFile(uintptr(fd), "udp")
-	raw, err := file.SyscallConn()
-	if err != nil {
-		return nil, err
-	}
-	return &socket{file: file, raw: raw, port: at.Port(), v6: v6, zones: &c.zones}, nil
+	return &socket{fd: descriptor.New(fd, "udp"), port: at.Port(), v6: v6, zones: &c.zones}, nil
 }
 
 // prepareReceiver sets what only a receiving socket needs, and finds out what
 // the kernel can do.
 func (c *udpConn) prepareReceiver(cfg *UDPConfig, s *socket) error {
 	var failed error
-	err := s.raw.Control(func(fd uintptr) {
+	err := s.fd.Do(func(fd uintptr) {
 		bufferSize(int(fd), unix.SO_RCVBUFFORCE, unix.SO_RCVBUF, recvBuffer)
 		level, name := unix.IPPROTO_IP, unix.IP_RECVTOS
 		if s.v6 {
@@ -327,7 +319,7 @@ func probeSegments(fd int) int32 {
 // answers to a source port instead of ours shall not fill its buffer.
 func refuseAll(s *socket) error {
 	var failed error
-	err := s.raw.Control(func(fd uintptr) {
+	err := s.fd.Do(func(fd uintptr) {
 		drop := unix.SockFilter{Code: unix.BPF_RET | unix.BPF_K, K: 0}
 		prog := unix.SockFprog{Len: 1, Filter: &drop}
 		failed = os.NewSyscallError("setsockopt SO_ATTACH_FILTER", unix.SetsockoptSockFprog(int(fd), unix.SOL_SOCKET, unix.SO_ATTACH_FILTER, &prog))
@@ -358,7 +350,7 @@ func (c *udpConn) Limits() Limits {
 func (c *udpConn) Receivers() []Receiver {
 	receivers := make([]Receiver, len(c.receivers))
 	for i, s := range c.receivers {
-		receivers[i] = newUDPReceiver(s, c.busy)
+		receivers[i] = newUDPReceiver(s)
 	}
 	return receivers
 }
@@ -369,7 +361,7 @@ func (c *udpConn) Close() error {
 	c.closeOnce.Do(func() {
 		c.closeGroups()
 		for _, s := range c.all {
-			s.file.Close()
+			s.fd.Close()
 		}
 	})
 	return nil

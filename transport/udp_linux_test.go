@@ -594,7 +594,7 @@ func TestStrayDatagramsDoNotPileUp(t *testing.T) {
 func queued(t testing.TB, s *socket) (n int) {
 	t.Helper()
 	var failed error
-	err := s.raw.Control(func(fd uintptr) { n, failed = unix.IoctlGetInt(int(fd), unix.SIOCINQ) })
+	err := s.fd.Do(func(fd uintptr) { n, failed = unix.IoctlGetInt(int(fd), unix.SIOCINQ) })
 	if err != nil || failed != nil {
 		t.Fatal(err, failed)
 	}
@@ -793,7 +793,7 @@ func TestKernelRefusesSegments(t *testing.T) {
 	c := listen(t, UDPConfig{})
 	for _, s := range c.senders[0] {
 		var failed error
-		if err := s.raw.Control(func(fd uintptr) {
+		if err := s.fd.Do(func(fd uintptr) {
 			failed = unix.SetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_NO_CHECK, 1)
 		}); err != nil || failed != nil {
 			t.Fatal(err, failed)
@@ -823,37 +823,108 @@ func TestProbe(t *testing.T) {
 	}
 }
 
-// With BusyPoll a receiver asks before it sleeps; it still sleeps, wakes up and
-// can be closed.
-func TestBusyPoll(t *testing.T) {
-	c := listen(t, UDPConfig{BusyPoll: time.Millisecond})
-	s, r := c.NewSender(), c.Receivers()[0]
-	for i := range 5 {
-		tr := train(c.locals[0], 10, 100, 100, byte(i))
-		sent := make(chan error, 1)
-		time.AfterFunc(time.Duration(i)*time.Millisecond, func() { // while it polls, and after
-			_, err := s.Send([]Train{tr})
-			sent <- err
-		})
-		if err := same(collect(t, r, c, 10), tr); err != nil {
-			t.Error(err)
-		}
-		if err := <-sent; err != nil {
-			t.Fatal(err)
+// TryRecv returns what is there, or nothing, into memory that receivers share.
+func TestTryRecv(t *testing.T) {
+	c := listen(t, UDPConfig{Receivers: 2})
+	s, slab := c.NewSender(), NewSlab()
+	trains := make([]Train, 8)
+	receivers := c.Receivers()
+	for _, r := range receivers {
+		if n, err := r.(Pollable).TryRecv(trains, slab); n != 0 || err != nil {
+			t.Fatalf("nothing was sent: %d, %v", n, err)
 		}
 	}
-	result := make(chan error)
-	go func() {
-		_, err := r.Recv(make([]Train, 4))
-		result <- err
-	}()
-	c.Close()
-	select {
-	case err := <-result:
-		if err != net.ErrClosed {
-			t.Errorf("Recv: %v, want net.ErrClosed", err)
+	for i := range 5 {
+		tr := train(c.locals[0], 10, 100, 100, byte(i))
+		if _, err := s.TrySend([]Train{tr}); err != nil {
+			t.Fatal(err)
 		}
-	case <-time.After(patience):
-		t.Fatal("Recv goes on waiting after Close")
+		var poll []unix.PollFd
+		for _, r := range receivers {
+			poll = append(poll, unix.PollFd{Fd: int32(r.(Pollable).Descriptor()), Events: unix.POLLIN})
+		}
+		if n, err := unix.Poll(poll, int(patience.Milliseconds())); n < 1 || err != nil {
+			t.Fatalf("poll: %d, %v", n, err)
+		}
+		var got []Train
+		for k, r := range receivers {
+			if poll[k].Revents == 0 {
+				continue
+			}
+			for {
+				n, err := r.(Pollable).TryRecv(trains, slab)
+				if err != nil {
+					t.Fatal(err)
+				}
+				if n == 0 {
+					break
+				}
+				for _, tr := range trains[:n] {
+					tr.Buf = slices.Clone(tr.Buf)
+					got = append(got, tr)
+				}
+			}
+		}
+		if len(got) != 1 || !slices.Equal(got[0].Buf, tr.Buf) || got[0].Stride != tr.Stride {
+			t.Errorf("round %d: %d trains", i, len(got))
+		}
+	}
+	c.Close()
+	if _, err := receivers[0].(Pollable).TryRecv(trains, slab); err != net.ErrClosed {
+		t.Errorf("TryRecv after Close: %v, want net.ErrClosed", err)
+	}
+	if _, err := s.TrySend([]Train{train(c.locals[0], 1, 100, 100, 1)}); err != net.ErrClosed {
+		t.Errorf("TrySend after Close: %v, want net.ErrClosed", err)
+	}
+}
+
+// TrySend stops where a full socket buffer would make Send wait, and goes on
+// there: nothing is sent twice, whichever way trains leave.
+func TestTrySendGoesOn(t *testing.T) {
+	for name, prepare := range map[string]func(*udpConn){
+		"trains": func(*udpConn) {},
+		"pieces": func(c *udpConn) { c.segments.Store(4) },
+		"singly": func(c *udpConn) { c.segments.Store(1) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			c := listen(t, UDPConfig{})
+			prepare(c)
+			s := newUDPSender(c)
+			// The kernel is stood in for: every other call has no room, and
+			// the rest take one message.
+			var left [][]byte
+			room := true
+			s.try = func(uintptr) {
+				if room = !room; !room {
+					m := &s.msgs[s.first]
+					left = append(left, slices.Clone(unsafe.Slice(m.hdr.Iov.Base, m.hdr.Iov.Len)))
+					s.first++
+				}
+				s.full = s.first < s.last
+			}
+			trains := []Train{train(c.locals[0], 10, 100, 70, 1), train(c.locals[0], 1, 50, 50, 2), train(c.locals[0], 3, 80, 80, 3)}
+			var want []byte
+			for _, tr := range trains {
+				want = append(want, tr.Buf...)
+			}
+			blocked := 0
+			for rest := trains; len(rest) > 0; {
+				n, err := s.TrySend(rest)
+				rest = rest[n:]
+				switch err {
+				case nil:
+				case ErrWouldBlock:
+					blocked++
+				default:
+					t.Fatal(err)
+				}
+			}
+			if got := slices.Concat(left...); !slices.Equal(got, want) {
+				t.Errorf("%d bytes left in %d messages, want %d", len(got), len(left), len(want))
+			}
+			if blocked == 0 {
+				t.Error("never blocked: not what was to be tested")
+			}
+		})
 	}
 }

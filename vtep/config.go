@@ -22,6 +22,17 @@ type Config struct {
 	// Clock returns the time passed since any fixed moment, and never goes
 	// back. nil: the system's monotonic clock.
 	Clock func() time.Duration
+	// Workers is how many goroutines serve the queues of the devices and the
+	// sockets of the underlay where these can be polled, as on Linux. 0 =
+	// GOMAXPROCS, and no more than the Conn has receivers.
+	Workers int
+	// BusyPoll is how long a worker goes on asking before it goes to sleep. It
+	// buys latency with a core that is never idle: worth it only where cores
+	// are to spare. 0 = not at all.
+	BusyPoll time.Duration
+	// NoRing has the workers do without io_uring where the kernel has it, and
+	// wait with epoll.
+	NoRing bool
 }
 
 // VNIConfig describes one VNI of an Endpoint: an Ethernet of its own.

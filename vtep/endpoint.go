@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
+	"runtime"
 	"sync"
 	"time"
 
@@ -40,15 +41,18 @@ type Endpoint struct {
 	conn     transport.Conn
 	log      *zap.Logger
 	now      func() time.Duration
+	busyPoll time.Duration
+	wanted   int // workers, 0: by GOMAXPROCS
+	noRing   bool
 	started  time.Duration
 	vnis     vniTable
 	counters endpointCounters
 
 	mu       sync.Mutex
 	overlays map[vxlan.VNI]*overlay
-	groups   map[netip.Addr]*membership
 	running  bool
 	closed   bool
+	workers  []*worker // while it runs, where the Conn can be polled
 	// toldSegments is the Limits.Segments that was last logged.
 	toldSegments int
 	// failures takes what ended a transmitter or receiver early.
@@ -56,7 +60,7 @@ type Endpoint struct {
 	// hurry tells the sweeper of a new VNI whose entries live shortly.
 	hurry chan struct{}
 
-	groupTasks sync.WaitGroup
+	groupLife
 }
 
 // New returns an endpoint without VNIs. It takes Config.Conn over.
@@ -68,11 +72,14 @@ func New(cfg Config) (*Endpoint, error) {
 		conn:     cfg.Conn,
 		log:      cfg.Logger,
 		now:      cfg.Clock,
+		busyPoll: cfg.BusyPoll,
+		wanted:   cfg.Workers,
+		noRing:   cfg.NoRing,
 		overlays: make(map[vxlan.VNI]*overlay),
-		groups:   make(map[netip.Addr]*membership),
 		failures: make(chan error, 1),
 		hurry:    make(chan struct{}, 1),
 	}
+	e.groups = make(map[netip.Addr]*membership)
 	if e.log == nil {
 		e.log = zap.NewNop()
 	}
@@ -96,6 +103,19 @@ func (e *Endpoint) Run(ctx context.Context) error {
 		return fmt.Errorf("vtep: run: %w, or runs already", ErrClosed)
 	}
 	e.running = true
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	var tasks sync.WaitGroup
+	receivers := e.receivers()
+	if err := e.startWorkers(receivers); err != nil {
+		e.mu.Unlock()
+		return errors.Join(fmt.Errorf("vtep: run: %w", err), e.Close())
+	}
+	for _, r := range receivers {
+		if r.worker == nil {
+			tasks.Go(func() { r.ended(r.run()) })
+		}
+	}
 	for _, o := range e.overlays {
 		e.transmit(o)
 	}
@@ -103,18 +123,6 @@ func (e *Endpoint) Run(ctx context.Context) error {
 		e.receive(m)
 	}
 	e.mu.Unlock()
-
-	ctx, cancel := context.WithCancel(ctx)
-	defer cancel()
-	var tasks sync.WaitGroup
-	for _, conn := range e.conn.Receivers() {
-		r := &receiver{e: e, conn: conn, outlets: make(map[*overlay]*outlet)}
-		tasks.Go(func() {
-			if err := r.run(); !errors.Is(err, net.ErrClosed) {
-				e.fail(fmt.Errorf("vtep: receive from the underlay: %w", err))
-			}
-		})
-	}
 	tasks.Go(func() { e.sweep(ctx) })
 
 	var err error
@@ -125,8 +133,45 @@ func (e *Endpoint) Run(ctx context.Context) error {
 	cancel()
 	err = errors.Join(err, e.Close())
 	tasks.Wait()
-	e.groupTasks.Wait()
+	e.groupLife.tasks.Wait()
 	return err
+}
+
+// receivers makes one for each socket of the Conn.
+func (e *Endpoint) receivers() []*receiver {
+	var receivers []*receiver
+	for i, conn := range e.conn.Receivers() {
+		receivers = append(receivers, &receiver{e: e, conn: conn, number: i, outlets: make(map[*overlay]*outlet)})
+	}
+	return receivers
+}
+
+// workerCount is how many workers serve so many receivers.
+func (e *Endpoint) workerCount(receivers int) int {
+	n := e.wanted
+	if n <= 0 {
+		n = runtime.GOMAXPROCS(0)
+	}
+	return max(min(n, receivers), 1)
+}
+
+// startWorkers starts workers and gives them the receivers, if these can be
+// polled. e.mu is held.
+func (e *Endpoint) startWorkers(receivers []*receiver) error {
+	for _, r := range receivers {
+		if _, ok := r.conn.(transport.Pollable); !ok {
+			return nil
+		}
+	}
+	var err error
+	if e.workers, err = startWorkers(e.workerCount(len(receivers)), e.busyPoll, e.noRing); err != nil {
+		return err
+	}
+	for i, r := range receivers {
+		r.worker = e.workers[i%len(e.workers)]
+		r.worker.add(r)
+	}
+	return nil
 }
 
 // fail ends Run with an error; the first one counts.
@@ -152,8 +197,13 @@ func (e *Endpoint) Close() error {
 	for v := range overlays {
 		e.vnis.store(v, nil)
 	}
+	workers := e.workers
 	e.mu.Unlock()
 
+	// First, so that none of them sees a descriptor that is closed.
+	for _, w := range workers {
+		w.stop()
+	}
 	var errs []error
 	for _, o := range overlays {
 		errs = append(errs, o.device.Close())
@@ -199,6 +249,7 @@ func (e *Endpoint) AddVNI(cfg VNIConfig) error {
 		}
 	}
 
+	defer e.changeGroups()()
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	if e.closed {
@@ -226,12 +277,14 @@ func (e *Endpoint) AddVNI(cfg VNIConfig) error {
 
 // DelVNI ends a VNI and closes its device. The others do not notice.
 func (e *Endpoint) DelVNI(v vxlan.VNI) error {
+	changed := e.changeGroups()
 	e.mu.Lock()
 	o := e.overlays[v]
 	if o != nil {
 		e.remove(o)
 	}
 	e.mu.Unlock()
+	changed()
 	if o == nil {
 		return fmt.Errorf("vtep: delete VNI %v: %w", v, ErrNoVNI)
 	}
@@ -247,6 +300,9 @@ func (e *Endpoint) remove(o *overlay) {
 
 // end closes the device of an overlay that was removed.
 func (o *overlay) end() error {
+	for _, t := range o.served {
+		t.worker.remove(t)
+	}
 	err := o.device.Close()
 	o.transmitters.Wait()
 	return err
@@ -254,8 +310,15 @@ func (o *overlay) end() error {
 
 // transmit starts the transmitters of an overlay. e.mu is held.
 func (e *Endpoint) transmit(o *overlay) {
-	for _, reader := range o.device.Readers() {
+	for i, reader := range o.device.Readers() {
 		t := &transmitter{e: e, o: o, reader: reader, sender: e.conn.NewSender()}
+		if _, ok := reader.(tap.Pollable); ok && len(e.workers) > 0 {
+			t.worker = e.workers[i%len(e.workers)]
+			if t.worker.add(t) {
+				o.served = append(o.served, t)
+				continue
+			}
+		}
 		o.transmitters.Go(func() {
 			if err := t.run(); !errors.Is(err, net.ErrClosed) {
 				go e.lose(o, err)
@@ -266,6 +329,7 @@ func (e *Endpoint) transmit(o *overlay) {
 
 // lose gives a VNI up whose device does not answer any more.
 func (e *Endpoint) lose(o *overlay, cause error) {
+	changed := e.changeGroups()
 	e.mu.Lock()
 	mine := e.overlays[o.vni] == o
 	last := mine && len(e.overlays) == 1
@@ -275,6 +339,7 @@ func (e *Endpoint) lose(o *overlay, cause error) {
 		e.remove(o)
 	}
 	e.mu.Unlock()
+	changed()
 	if !mine {
 		return // deleted meanwhile
 	}
@@ -306,7 +371,7 @@ func (e *Endpoint) newOutlet(r *receiver, o *overlay) *outlet {
 			}
 		}
 	}
-	out := &outlet{o: o, writer: o.device.NewWriter()}
+	out := &outlet{o: o, writer: o.device.NewWriter(r.number), ring: r.ring}
 	out.coalesce.MTU = o.device.MTU()
 	out.coalesce.Off = o.device.Features()&(tap.TSO4|tap.TSO6|tap.USO) == 0
 	r.outlets[o] = out

@@ -76,6 +76,8 @@ func (w *wire) take() []transport.Train {
 
 type wireEnd wire
 
+func (w *wireEnd) TrySend(trains []transport.Train) (int, error) { return w.Send(trains) }
+
 func (w *wireEnd) Send(trains []transport.Train) (int, error) {
 	for i := range trains {
 		tr := &trains[i]
@@ -130,11 +132,11 @@ func newCard(t tester) *card {
 	return &card{t: t, mac: host, mtu: 1450, queues: 1, closed: make(chan struct{}), pipe: make(chan error, 8)}
 }
 
-func (c *card) Name() string           { return "card0" }
-func (c *card) MTU() int               { return c.mtu }
-func (c *card) MAC() net.HardwareAddr  { return c.mac[:] }
-func (c *card) Features() tap.Features { return c.features }
-func (c *card) NewWriter() tap.Writer  { return (*cardEnd)(c) }
+func (c *card) Name() string             { return "card0" }
+func (c *card) MTU() int                 { return c.mtu }
+func (c *card) MAC() net.HardwareAddr    { return c.mac[:] }
+func (c *card) Features() tap.Features   { return c.features }
+func (c *card) NewWriter(int) tap.Writer { return (*cardEnd)(c) }
 
 func (c *card) Readers() []tap.Reader {
 	readers := make([]tap.Reader, c.queues)

@@ -3,9 +3,9 @@ package vtep
 import (
 	"errors"
 	"fmt"
-	"net"
 	"net/netip"
 	"slices"
+	"sync"
 
 	"github.com/govxlan/govxlan/fdb"
 	"github.com/govxlan/govxlan/transport"
@@ -44,7 +44,40 @@ type membership struct {
 	addr   netip.Addr
 	device string
 	group  transport.Group
-	users  int // VNIs, under Endpoint.mu
+	users  int       // VNIs, under Endpoint.mu
+	served *receiver // by a worker; nil: by a goroutine, or not yet
+}
+
+// groupLife is what an Endpoint has of its groups.
+type groupLife struct {
+	groups map[netip.Addr]*membership // under Endpoint.mu
+	tasks  sync.WaitGroup             // receivers that no worker serves
+	// changing is held while groups are joined and left, before Endpoint.mu.
+	// A worker has to let go of a group before it is left, and it may need
+	// Endpoint.mu for that.
+	changing sync.Mutex
+	ending   []*membership // to be left, under Endpoint.mu
+}
+
+// changeGroups has to be called before groups are joined or left, and without
+// Endpoint.mu; what it returns afterwards, without it too.
+func (e *Endpoint) changeGroups() (changed func()) {
+	e.changing.Lock()
+	return func() {
+		defer e.changing.Unlock()
+		e.mu.Lock()
+		ending := e.ending
+		e.ending = nil
+		e.mu.Unlock()
+		for _, m := range ending {
+			if m.served != nil {
+				m.served.worker.remove(m.served)
+			}
+			if err := m.group.Leave(); err != nil {
+				e.log.Warn("leave the multicast group", zap.Stringer("group", m.addr), zap.Error(err))
+			}
+		}
+	}
 }
 
 // groupUse is a group as one VNI uses it.
@@ -57,6 +90,7 @@ type groupUse struct {
 // its members. A membership that cannot be had yet, since the device is not
 // there or down, is no error: Status shows it, and it is tried again.
 func (e *Endpoint) AddGroup(v vxlan.VNI, g Group) error {
+	defer e.changeGroups()()
 	return e.change(v, "add group", func(o *overlay) error { return e.join(o, g) })
 }
 
@@ -64,12 +98,14 @@ func (e *Endpoint) AddGroup(v vxlan.VNI, g Group) error {
 // are forgotten, and what was learned from them; with the last VNI of a group
 // this host leaves it.
 func (e *Endpoint) DelGroup(v vxlan.VNI, a netip.AddrPort) error {
+	defer e.changeGroups()()
 	return e.change(v, "delete group", func(o *overlay) error {
 		i := slices.IndexFunc(o.uses(), func(u groupUse) bool { return u.Addr == remote(a).Addr })
 		if i < 0 {
 			return fmt.Errorf("%v: %w", a, ErrNoGroup)
 		}
-		return e.leave(o, o.uses()[i])
+		e.leave(o, o.uses()[i])
+		return nil
 	})
 }
 
@@ -89,7 +125,7 @@ func (o *overlay) setUses(uses []groupUse) {
 	o.groups.Store(&uses)
 }
 
-// join adds a group to a VNI. e.mu is held.
+// join adds a group to a VNI. e.changing and e.mu are held.
 func (e *Endpoint) join(o *overlay, g Group) error {
 	r := remote(g.Addr)
 	g.Addr = netip.AddrPortFrom(r.Addr.Addr().WithZone(""), r.Addr.Port())
@@ -154,11 +190,14 @@ func (e *Endpoint) membership(g Group) (*membership, error) {
 // receive starts the receiver of a group. e.mu is held.
 func (e *Endpoint) receive(m *membership) {
 	r := &receiver{e: e, conn: m.group, group: m, outlets: make(map[*overlay]*outlet)}
-	e.groupTasks.Go(func() {
-		if err := r.run(); !errors.Is(err, net.ErrClosed) {
-			e.fail(fmt.Errorf("vtep: receive from group %v: %w", m.addr, err))
+	if _, ok := m.group.(transport.Pollable); ok && len(e.workers) > 0 {
+		r.worker = e.workers[len(e.groups)%len(e.workers)]
+		if r.worker.add(r) {
+			m.served = r
 		}
-	})
+		return // else everything ends
+	}
+	e.tasks.Go(func() { r.ended(r.run()) })
 }
 
 // joinAll adds all groups to a VNI, or none. e.mu is held.
@@ -175,14 +214,12 @@ func (e *Endpoint) joinAll(o *overlay, groups []Group) error {
 // leaveAll takes all groups from a VNI that ends. e.mu is held.
 func (e *Endpoint) leaveAll(o *overlay) {
 	for _, u := range o.uses() {
-		if err := e.leave(o, u); err != nil {
-			e.log.Warn("leave the multicast group", zap.Stringer("group", u.Addr), zap.Error(err))
-		}
+		e.leave(o, u)
 	}
 }
 
 // leave takes a group from a VNI. e.mu is held.
-func (e *Endpoint) leave(o *overlay, u groupUse) error {
+func (e *Endpoint) leave(o *overlay, u groupUse) {
 	r := remote(u.Addr)
 	o.table.DelFlood(r)
 	o.dismiss(r, func(p *peer) { p.groups-- })
@@ -191,11 +228,10 @@ func (e *Endpoint) leave(o *overlay, u groupUse) error {
 	if len(rest) == 0 {
 		o.forgetMembers()
 	}
-	if u.m.users--; u.m.users > 0 {
-		return nil
+	if u.m.users--; u.m.users == 0 {
+		delete(e.groups, u.m.addr)
+		e.ending = append(e.ending, u.m)
 	}
-	delete(e.groups, u.m.addr)
-	return u.m.group.Leave()
 }
 
 // forgetMembers takes back what only groups allowed. Endpoint.mu is held.

@@ -34,7 +34,8 @@ type overlay struct {
 	rx rxCounters
 	tx txCounters
 
-	transmitters sync.WaitGroup
+	transmitters sync.WaitGroup // those with a goroutine
+	served       []*transmitter // those of workers; under Endpoint.mu
 }
 
 // peer is a VTEP as one VNI sees it. It never changes once it is in senders:

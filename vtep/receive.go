@@ -2,6 +2,9 @@ package vtep
 
 import (
 	"encoding/binary"
+	"errors"
+	"fmt"
+	"net"
 	"net/netip"
 	"time"
 
@@ -20,7 +23,10 @@ type receiver struct {
 	e      *Endpoint
 	conn   transport.Receiver
 	group  *membership // what arrives here was sent to; nil: to ourselves
-	trains [recvTrains]transport.Train
+	number int         // among the Conn's receivers
+	worker *worker     // nil: a goroutine of its own
+	id     int32       // with the worker
+	ring   *outRing
 
 	outlets map[*overlay]*outlet
 	dirty   []*outlet // those with frames of this batch
@@ -51,6 +57,9 @@ type outlet struct {
 	coalesce tap.Coalescer
 	tally    rxTally
 	dirty    bool
+
+	ring    *outRing // of the worker, for many frames at once; nil: none
+	failure func(*tap.Vector, error)
 }
 
 // rxTally gathers a batch's counts, so that the shared counters are touched
@@ -64,14 +73,23 @@ type rxTally struct {
 	notLearned, ecnAlerts      uint64
 }
 
-// run carries batches until the underlay is closed. It returns what ended it.
+// run carries batches until the underlay is closed, where no worker does. It
+// returns what ended it.
 func (r *receiver) run() error {
+	var trains [recvTrains]transport.Train
 	for {
-		n, err := r.conn.Recv(r.trains[:])
+		n, err := r.conn.Recv(trains[:])
 		if err != nil {
 			return err
 		}
-		r.batch(r.trains[:n], r.e.now())
+		r.batch(trains[:n], r.e.now())
+	}
+}
+
+// ended says that the receiver ended early.
+func (r *receiver) ended(err error) {
+	if !errors.Is(err, net.ErrClosed) {
+		r.e.fail(fmt.Errorf("vtep: receive from the underlay: %w", err))
 	}
 }
 
@@ -302,24 +320,32 @@ func (out *outlet) mark(frame []byte, outer vxlan.ECN) bool {
 // flush writes the frames gathered so far and counts them.
 func (out *outlet) flush() {
 	vectors := out.coalesce.Vectors()
-	t := &out.tally
+	if len(vectors) > 1 && out.ring != nil {
+		vectors = out.writeRing(vectors)
+	}
 	for len(vectors) > 0 {
 		n, err := out.writer.Write(vectors)
 		vectors = vectors[n:]
 		if err != nil && len(vectors) > 0 {
 			// Down, or gone; each frame finds out for itself, since the link
 			// may come up in the middle.
-			v := &vectors[0]
-			merged := len(v.Parts) // frames that came
-			t.device += uint64(merged)
-			t.frames -= uint64(merged)
-			t.bytes -= uint64(v.Len() + (merged-1)*int(v.Header.HeaderBytes))
+			out.failed(&vectors[0], err)
 			vectors = vectors[1:]
 		}
 	}
+	t := &out.tally
 	out.coalesce.Reset()
 	out.o.rx.add(t)
 	*t = rxTally{}
+}
+
+// failed takes a frame back that the device did not take.
+func (out *outlet) failed(v *tap.Vector, _ error) {
+	merged := len(v.Parts) // frames that came
+	t := &out.tally
+	t.device += uint64(merged)
+	t.frames -= uint64(merged)
+	t.bytes -= uint64(v.Len() + (merged-1)*int(v.Header.HeaderBytes))
 }
 
 // add takes a batch's tally into the counters.

@@ -27,12 +27,17 @@ type site struct {
 // newSite starts an endpoint on conn. The test ends it, by stop or otherwise.
 func newSite(t testing.TB, conn transport.Conn) *site {
 	t.Helper()
-	e, err := New(Config{Conn: conn})
+	return newSiteWith(t, Config{Conn: conn})
+}
+
+func newSiteWith(t testing.TB, cfg Config) *site {
+	t.Helper()
+	e, err := New(cfg)
 	if err != nil {
 		t.Fatal(err)
 	}
 	ctx, cancel := context.WithCancel(context.Background())
-	s := &site{t: t, e: e, address: conn.Locals()[0], cancel: cancel, result: make(chan error, 1)}
+	s := &site{t: t, e: e, address: cfg.Conn.Locals()[0], cancel: cancel, result: make(chan error, 1)}
 	go func() { s.result <- e.Run(ctx) }()
 	return s
 }

@@ -14,9 +14,13 @@ import (
 // Status is an endpoint at one moment. Its JSON form is what `govxlan status`
 // prints.
 type Status struct {
-	Local    string           `json:"local"`
-	Port     uint16           `json:"port"`
-	Uptime   Seconds          `json:"uptime_s"`
+	Local  string  `json:"local"`
+	Port   uint16  `json:"port"`
+	Uptime Seconds `json:"uptime_s"`
+	// Workers is how many threads carry frames, and IO what they wait with:
+	// io_uring or epoll; goroutines where there are none.
+	Workers  int              `json:"workers"`
+	IO       string           `json:"io"`
 	Counters EndpointCounters `json:"counters"`
 	VNIs     []VNIStatus      `json:"vnis"`
 }
@@ -81,7 +85,12 @@ func (e *Endpoint) Status() Status {
 			RxDropShortFrame: e.counters.dropShortFrame.Load(),
 			RxDropUnknownVNI: e.counters.dropUnknownVNI.Load(),
 		},
-		VNIs: []VNIStatus{},
+		VNIs:    []VNIStatus{},
+		Workers: len(e.workers),
+		IO:      "goroutines",
+	}
+	if s.Workers > 0 {
+		s.IO = e.workers[0].kind()
 	}
 	var locals []string
 	for _, a := range e.conn.Locals() {

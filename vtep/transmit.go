@@ -31,7 +31,13 @@ type transmitter struct {
 	o      *overlay
 	reader tap.Reader
 	sender transport.Sender
-	batch  tap.Batch
+
+	// Where a worker serves it.
+	worker *worker
+	id     int32
+	fd     int
+	stream stream
+	held   *workshop // what waits for room on the underlay
 }
 
 // workshop is where one batch becomes trains. Transmitters share them through
@@ -39,6 +45,7 @@ type transmitter struct {
 type workshop struct {
 	buf    []byte
 	used   int
+	sent   int // of trains
 	trains []transport.Train
 	owners []trainOwner // of trains
 	open   bool         // the last train may grow
@@ -85,27 +92,33 @@ var workshops = sync.Pool{New: func() any {
 	}
 }}
 
-// run carries batches until the device or the underlay is closed. It returns
-// what ended it.
+// run carries batches until the device or the underlay is closed, where no
+// worker does. It returns what ended it.
 func (t *transmitter) run() error {
+	var batch tap.Batch
 	for {
-		if err := t.reader.Read(&t.batch); err != nil {
+		if err := t.reader.Read(&batch); err != nil {
 			return err
 		}
 		w := workshops.Get().(*workshop)
-		t.carry(w, t.batch.Frames)
+		t.carry(w, batch.Frames)
 		workshops.Put(w)
 	}
 }
 
 // carry sends one batch.
 func (t *transmitter) carry(w *workshop, frames []tap.Frame) {
+	w.pack(t, frames)
+	w.flush(t)
+}
+
+// pack makes trains of a batch.
+func (w *workshop) pack(t *transmitter, frames []tap.Frame) {
 	w.sort(t, frames)
 	header := binary.BigEndian.Uint64(headerBytes(t.o.vni))
 	for i := range w.lanes {
 		w.build(t, &w.lanes[i], frames, header)
 	}
-	w.flush(t)
 }
 
 // headerBytes is the VXLAN header of a VNI.
@@ -299,13 +312,21 @@ func (w *workshop) closeTrain(t *transmitter, l *lane) {
 	}
 }
 
-// flush sends all trains and counts them. No train is open.
-func (w *workshop) flush(t *transmitter) {
+// flush sends all trains and counts them, waiting where the underlay makes it
+// wait. No train is open.
+func (w *workshop) flush(t *transmitter) { w.send(t, t.sender.Send) }
+
+// trySend is flush without waiting. It returns false when the underlay had no
+// room: then it wants to be called again.
+func (w *workshop) trySend(t *transmitter) bool { return w.send(t, t.sender.TrySend) }
+
+func (w *workshop) send(t *transmitter, send func([]transport.Train) (int, error)) bool {
 	tx := &t.o.tx
 	var frames, bytes, flooded int
-	for done := 0; done < len(w.trains); {
-		n, err := t.sender.Send(w.trains[done:])
-		for _, o := range w.owners[done : done+n] {
+	blocked := false
+	for w.sent < len(w.trains) && !blocked {
+		n, err := send(w.trains[w.sent:])
+		for _, o := range w.owners[w.sent : w.sent+n] {
 			frames += o.frames
 			bytes += o.bytes
 			if o.flooded {
@@ -316,15 +337,17 @@ func (w *workshop) flush(t *transmitter) {
 				o.peer.txBytes.Add(uint64(o.bytes))
 			}
 		}
-		done += n
-		if err != nil && done < len(w.trains) {
-			if w.lastMayFit(done, err) {
-				tx.drop(err, w.owners[done].frames-1)
-				w.keepLast(done)
-				continue
-			}
-			tx.drop(err, w.owners[done].frames)
-			done++
+		w.sent += n
+		switch {
+		case err == nil || w.sent == len(w.trains):
+		case err == transport.ErrWouldBlock:
+			blocked = true
+		case w.lastMayFit(w.sent, err):
+			tx.drop(err, w.owners[w.sent].frames-1)
+			w.keepLast(w.sent)
+		default:
+			tx.drop(err, w.owners[w.sent].frames)
+			w.sent++
 		}
 	}
 	if frames > 0 {
@@ -334,9 +357,17 @@ func (w *workshop) flush(t *transmitter) {
 	if flooded > 0 {
 		tx.flooded.Add(uint64(flooded))
 	}
+	if !blocked {
+		w.discard()
+	}
+	return !blocked
+}
+
+// discard forgets all trains.
+func (w *workshop) discard() {
 	w.trains = w.trains[:0]
 	w.owners = w.owners[:0]
-	w.used = 0
+	w.used, w.sent = 0, 0
 }
 
 // lastMayFit says whether train i was refused for the length of its datagrams

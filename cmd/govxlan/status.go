@@ -71,6 +71,7 @@ func newStatusCommand() *cobra.Command {
 // printStatus prints an endpoint in at most 80 columns.
 func printStatus(w io.Writer, s control.Status) error {
 	fmt.Fprintf(w, "govxlan %s  local %s port %d  up %v\n", s.Version, s.Local, s.Port, duration(s.Uptime))
+	fmt.Fprintf(w, "  %d threads carry frames, by %s\n", s.Workers, s.IO)
 	if d := drops(s.Counters); d != "" {
 		fmt.Fprintf(w, "  dropped before any VNI: %s\n", d)
 	}

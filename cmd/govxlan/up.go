@@ -9,6 +9,7 @@ import (
 	"net/netip"
 	"os"
 	"os/signal"
+	"runtime"
 	"strings"
 	"syscall"
 	"time"
@@ -45,6 +46,7 @@ type upFlags struct {
 	allowUnknown bool
 	offload      string
 	queues       int
+	workers      int
 	busyPoll     time.Duration
 	logLevel     string
 	logFormat    string
@@ -115,7 +117,8 @@ one line when frames can flow, and remove everything on SIGINT or SIGTERM.`,
 	fs.IntVar(&f.maxEntries, "max-entries", 65536, "learned entries at most; 0 for no limit")
 	fs.BoolVar(&f.allowUnknown, "allow-unknown-vteps", false, "accept frames from VTEPs that are neither peer, static, nor group member")
 	fs.StringVar(&f.offload, "offload", "auto", "auto: whatever the kernel offers; off: plain frames and datagrams")
-	fs.IntVar(&f.queues, "queues", 0, "queues of the TAP and sockets of the port (default 1)")
+	fs.IntVar(&f.queues, "queues", 0, "queues of the TAP and sockets of the port, among which flows are spread (default: 8, or one a core if that is more)")
+	fs.IntVar(&f.workers, "workers", 0, "threads that carry frames (default: one a core, at most 8)")
 	fs.StringVar(&f.control, "control", "", "control socket (default: /run/govxlan/<port>-<network namespace>.sock)")
 	fs.DurationVar(&f.busyPoll, "busy-poll", 0, "poll this long before sleeping, such as 50us: latency for CPU (default off)")
 	fs.StringVar(&f.pprof, "pprof", "", "serve profiles on this loopback address, such as 127.0.0.1:6060")
@@ -142,6 +145,7 @@ type upPlan struct {
 	allowUnknown bool
 	offload      bool
 	queues       int
+	workers      int
 	busyPoll     time.Duration
 	control      string
 	pprof        string
@@ -156,10 +160,17 @@ func (f *upFlags) plan() (*upPlan, error) {
 		port:         f.port,
 		learning:     f.learning,
 		allowUnknown: f.allowUnknown,
-		queues:       max(f.queues, 1),
+		queues:       f.queues,
 		control:      f.control,
 		pprof:        f.pprof,
 		busyPoll:     f.busyPoll,
+		workers:      f.workers,
+	}
+	if p.workers == 0 {
+		p.workers = min(runtime.GOMAXPROCS(0), 8)
+	}
+	if p.queues == 0 {
+		p.queues = max(8, p.workers)
 	}
 	if !p.vni.Valid() {
 		return nil, usagef("--vni %d: a VNI has 24 bits, so 0 to %d", f.vni, vxlan.MaxVNI)
@@ -194,7 +205,7 @@ func (f *upFlags) plan() (*upPlan, error) {
 		return nil, usagef("--source-ports %q: give LO-HI, such as %d-%d", f.sourcePorts, vxlan.SourcePortLo, vxlan.SourcePortHi)
 	}
 
-	p.device = tap.Config{Name: f.name, Netns: f.netns, MTU: f.mtu, Bridge: f.bridge, Queues: p.queues, BusyPoll: f.busyPoll}
+	p.device = tap.Config{Name: f.name, Netns: f.netns, MTU: f.mtu, Bridge: f.bridge, Queues: p.queues}
 	if p.device.Name == "" {
 		p.device.Name = fmt.Sprintf("vx%d", p.vni)
 	}
@@ -232,6 +243,9 @@ func (f *upFlags) plan() (*upPlan, error) {
 	if f.queues < 0 || f.queues > 64 {
 		return nil, usagef("--queues %d: give 1 to 64", f.queues)
 	}
+	if f.workers < 0 || f.workers > p.queues {
+		return nil, usagef("--workers %d: give 1 to %d, which is how many --queues there are", f.workers, p.queues)
+	}
 	if f.busyPoll < 0 || f.busyPoll > time.Second {
 		return nil, usagef("--busy-poll %v: give a short time such as 50us, or 0", f.busyPoll)
 	}
@@ -267,6 +281,9 @@ func checkDeviceName(name string) error {
 // run brings the endpoint up and carries frames until ctx is done.
 func (p *upPlan) run(ctx context.Context, stdout, stderr io.Writer) (err error) {
 	log := p.newLogger(stderr)
+	// Workers keep their threads while they wait for what is to come at once:
+	// leave one to everything else.
+	runtime.GOMAXPROCS(max(runtime.GOMAXPROCS(0), p.workers+1))
 	var profiles net.Listener
 	if p.pprof != "" {
 		if profiles, err = listenPprof(p.pprof); err != nil {
@@ -296,7 +313,7 @@ func (p *upPlan) run(ctx context.Context, stdout, stderr io.Writer) (err error) 
 	conn, err := transport.ListenUDP(transport.UDPConfig{
 		Local: under.local, Port: p.port, Device: p.dev,
 		SourcePortLo: p.sourcePorts.Lo, SourcePortHi: p.sourcePorts.Hi, MulticastTTL: p.multicastTTL,
-		Receivers: p.queues, BusyPoll: p.busyPoll, NoGSO: !p.offload, NoGRO: !p.offload,
+		Receivers: p.queues, NoGSO: !p.offload, NoGRO: !p.offload,
 	})
 	if err != nil {
 		return p.explainListen(err, under.local)
@@ -323,7 +340,7 @@ func (p *upPlan) run(ctx context.Context, stdout, stderr io.Writer) (err error) 
 		}
 		return err
 	}
-	endpoint, err := vtep.New(vtep.Config{Conn: conn, Logger: log})
+	endpoint, err := vtep.New(vtep.Config{Conn: conn, Logger: log, Workers: p.workers, BusyPoll: p.busyPoll})
 	if err == nil {
 		err = endpoint.AddVNI(vtep.VNIConfig{
 			VNI: p.vni, Device: dev, Peers: peers, Groups: p.groups,
@@ -339,7 +356,7 @@ func (p *upPlan) run(ctx context.Context, stdout, stderr io.Writer) (err error) 
 		return errors.Join(err, endpoint.Close())
 	}
 	log.Info("endpoint is up", zap.Stringer("vni", p.vni), zap.String("device", dev.Name()),
-		zap.Stringer("offload", dev.Features()), zap.Int("queues", len(dev.Readers())),
+		zap.Stringer("offload", dev.Features()), zap.Int("queues", len(dev.Readers())), zap.Int("workers", p.workers),
 		zap.Int("train", conn.Limits().Segments), zap.Int("source_ports", conn.Limits().Flows),
 		zap.String("version", version))
 	if _, err := fmt.Fprintln(stdout, upLine(p, conn, dev, peers)); err != nil {
