@@ -63,8 +63,8 @@
 // # Goroutines and buffers
 //
 // Run starts one goroutine for each queue of each device, for each receiver of
-// the Conn and for each multicast group; each carries a batch from its beginning to its end, with no
-// channel between. Every method of [Endpoint] may be called at any time by any
+// the Conn and for each multicast group; each carries a batch from its beginning
+// to its end, with no channel between. Every method of [Endpoint] may be called at any time by any
 // goroutine, before and while Run runs; the packet path takes no lock and does
 // not wait for them. Nothing is allocated per packet: batches are built in
 // memory that the transmitters share, some 512 KB for each that is at work at
