@@ -20,7 +20,7 @@ TESTFLAGS ?=
 # Systems that everything must build for, and packages that must also work on
 # 32 bits: those that do no I/O.
 SYSTEMS := linux/arm64 linux/386 linux/s390x darwin/arm64 windows/amd64
-PURE    := ./vxlan ./fdb ./internal/checksum
+PURE    := ./vxlan ./fdb ./internal/checksum ./internal/neighbour
 
 # Packages that the race detector can tell nothing about: those that drive the
 # program from outside, and those without goroutines. To run the program

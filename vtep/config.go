@@ -22,6 +22,10 @@ type Config struct {
 	// Clock returns the time passed since any fixed moment, and never goes
 	// back. nil: the system's monotonic clock.
 	Clock func() time.Duration
+	// NeighbourMissed is called when a station asks for an address that no
+	// neighbour has, in VNIs with ARPSuppress or ARPProxy: on the packet path,
+	// so it must not wait, and by several goroutines at once. Optional.
+	NeighbourMissed func(NeighbourMiss)
 	// Workers is how many goroutines serve the queues of the devices and the
 	// sockets of the underlay where these can be polled, as on Linux. 0 =
 	// GOMAXPROCS, and no more than the Conn has receivers.
@@ -60,6 +64,14 @@ type VNIConfig struct {
 	MaxEntries int
 	// Static entries to begin with.
 	Static []StaticEntry
+	// ARP is what becomes of ARP requests and neighbour solicitations of the
+	// device. Neighbours are static ones to begin with; SnoopNeighbours makes
+	// more, of what stations say of themselves in ARP and neighbour discovery,
+	// on both sides. MaxEntries and Ageing hold for these too. ARPFlood has no
+	// use for neighbours and refuses both.
+	ARP             ARPMode
+	Neighbours      []Neighbour
+	SnoopNeighbours bool
 }
 
 // StaticEntry binds a MAC to a VTEP: learning cannot override it.

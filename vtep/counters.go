@@ -17,6 +17,7 @@ type rxCounters struct {
 	dropDevice        atomic.Uint64
 	notLearnedFull    atomic.Uint64
 	ecnAlert          atomic.Uint64
+	neighbourFull     atomic.Uint64
 	_                 [64]byte
 }
 
@@ -30,6 +31,9 @@ type txCounters struct {
 	dropUnreachable   atomic.Uint64
 	dropNoBuffer      atomic.Uint64
 	dropError         atomic.Uint64
+	dropARPProxy      atomic.Uint64
+	arpAnswered       atomic.Uint64
+	neighbourFull     atomic.Uint64
 	_                 [64]byte
 }
 
@@ -87,6 +91,14 @@ type Counters struct {
 	TxDropNoBuffer uint64 `json:"tx_drop_no_buffer"`
 	// TxDropError: sending failed for another reason.
 	TxDropError uint64 `json:"tx_drop_error"`
+	// TxDropARPProxy: ARP or a neighbour solicitation that ARPProxy did not
+	// answer.
+	TxDropARPProxy uint64 `json:"tx_drop_arp_proxy"`
+	// TxARPAnswered: requests for a neighbour that were answered instead of
+	// sent. (An answer that the device did not take is an RxDropDevice.)
+	TxARPAnswered uint64 `json:"tx_arp_answered"`
+	// NeighboursNotSnoopedFull: the table of neighbours was full.
+	NeighboursNotSnoopedFull uint64 `json:"neighbours_not_snooped_full"`
 }
 
 // EndpointCounters count the packets that belong to no VNI here.
@@ -122,5 +134,9 @@ func read(rx *rxCounters, tx *txCounters) Counters {
 		TxDropUnreachable:   tx.dropUnreachable.Load(),
 		TxDropNoBuffer:      tx.dropNoBuffer.Load(),
 		TxDropError:         tx.dropError.Load(),
+		TxDropARPProxy:      tx.dropARPProxy.Load(),
+		TxARPAnswered:       tx.arpAnswered.Load(),
+
+		NeighboursNotSnoopedFull: tx.neighbourFull.Load() + rx.neighbourFull.Load(),
 	}
 }

@@ -60,6 +60,27 @@
 // dropped. RFC 7348 has no authentication: who can forge the address of a peer
 // can speak in its name.
 //
+// # ARP and neighbour discovery
+//
+// A VNI floods ARP requests (RFC 826) and IPv6 neighbour solicitations (RFC 4861)
+// like any other frame, or answers them by itself: see [ARPMode]. It answers for
+// its neighbours, which are named in VNIConfig.Neighbours, added with
+// Endpoint.AddNeighbour, or snooped from what stations on both sides say of
+// themselves. The answer is what the neighbour would say, goes back into the
+// device that the question came from, and has its VLAN tags.
+//
+// Whoever is near answers for itself, and not twice: no answer is given for the
+// device's own MAC, for the asker's, and for a station that the FDB has behind no
+// VTEP and that was last heard (by ARP or neighbour discovery) on the device's
+// own side.
+//
+// A solicitation that RFC 4861 section 7.1.1 has discarded (hop limit, checksum,
+// options) is never answered, nor is duplicate address detection; ARPSuppress
+// lets both through, ARPProxy drops them. Snooping believes a message that comes
+// from the MAC that it is about, and never overrides a static neighbour. A VNI is
+// one subnet to it: the same IP address in two VLANs of one VNI is one neighbour.
+// [Config].NeighbourMissed hears which addresses nobody has.
+//
 // # Goroutines and buffers
 //
 // Run starts one goroutine for each queue of each device, for each receiver of

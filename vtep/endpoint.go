@@ -59,6 +59,8 @@ type Endpoint struct {
 	failures chan error
 	// hurry tells the sweeper of a new VNI whose entries live shortly.
 	hurry chan struct{}
+	// neighbourMissed is that of Config.
+	neighbourMissed func(NeighbourMiss)
 
 	groupLife
 }
@@ -69,15 +71,16 @@ func New(cfg Config) (*Endpoint, error) {
 		return nil, errors.New("vtep: Config.Conn is missing")
 	}
 	e := &Endpoint{
-		conn:     cfg.Conn,
-		log:      cfg.Logger,
-		now:      cfg.Clock,
-		busyPoll: cfg.BusyPoll,
-		wanted:   cfg.Workers,
-		noRing:   cfg.NoRing,
-		overlays: make(map[vxlan.VNI]*overlay),
-		failures: make(chan error, 1),
-		hurry:    make(chan struct{}, 1),
+		conn:            cfg.Conn,
+		log:             cfg.Logger,
+		now:             cfg.Clock,
+		busyPoll:        cfg.BusyPoll,
+		wanted:          cfg.Workers,
+		noRing:          cfg.NoRing,
+		overlays:        make(map[vxlan.VNI]*overlay),
+		failures:        make(chan error, 1),
+		hurry:           make(chan struct{}, 1),
+		neighbourMissed: cfg.NeighbourMissed,
 	}
 	e.groups = make(map[netip.Addr]*membership)
 	if e.log == nil {
@@ -238,6 +241,10 @@ func (e *Endpoint) AddVNI(cfg VNIConfig) error {
 	}
 	copy(o.mac[:], cfg.Device.MAC())
 	o.senders.Store(&map[netip.Addr]*peer{})
+	var err error
+	if o.neighbours, err = newNeighbours(&cfg, e.neighbourMissed); err != nil {
+		return fmt.Errorf("vtep: VNI %v: %w", cfg.VNI, err)
+	}
 	for _, a := range cfg.Peers {
 		if err := o.addPeer(a); err != nil {
 			return fmt.Errorf("vtep: VNI %v: %w", cfg.VNI, err)
@@ -311,7 +318,7 @@ func (o *overlay) end() error {
 // transmit starts the transmitters of an overlay. e.mu is held.
 func (e *Endpoint) transmit(o *overlay) {
 	for i, reader := range o.device.Readers() {
-		t := &transmitter{e: e, o: o, reader: reader, sender: e.conn.NewSender()}
+		t := &transmitter{e: e, o: o, queue: i, reader: reader, sender: e.conn.NewSender()}
 		if _, ok := reader.(tap.Pollable); ok && len(e.workers) > 0 {
 			t.worker = e.workers[i%len(e.workers)]
 			if t.worker.add(t) {
@@ -413,6 +420,9 @@ func (e *Endpoint) sweep(ctx context.Context) {
 		e.mu.Lock()
 		for _, o := range e.overlays {
 			o.table.Age(e.now())
+			if o.neighbours != nil {
+				o.neighbours.table.Age(e.now())
+			}
 			e.tellRefused(o)
 			if a := o.table.Ageing(); a > 0 {
 				next = min(next, a/4)

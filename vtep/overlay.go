@@ -19,6 +19,8 @@ type overlay struct {
 	mac    vxlan.MAC // of the device
 	table  *fdb.Table
 	learn  bool
+	// neighbours is nil where requests are flooded.
+	neighbours *neighbours
 
 	// senders are the VTEPs whose frames are accepted, by address alone: the
 	// source port says nothing about who it is (RFC 7348 section 5). Replaced

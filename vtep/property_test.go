@@ -16,7 +16,7 @@ import (
 
 // txDrops is all frames that were not sent.
 func (c *Counters) txDrops() uint64 {
-	return c.TxDropNoDestination + c.TxDropBadFrame + c.TxDropTooBig + c.TxDropUnreachable + c.TxDropNoBuffer + c.TxDropError
+	return c.TxDropNoDestination + c.TxDropBadFrame + c.TxDropTooBig + c.TxDropUnreachable + c.TxDropNoBuffer + c.TxDropError + c.TxDropARPProxy
 }
 
 // rxDrops is all frames that came for the VNI and were not delivered.

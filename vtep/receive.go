@@ -221,6 +221,9 @@ func (r *receiver) packet(b []byte, segment int, tos uint8, now time.Duration) {
 	if outer := vxlan.ECN(tos & 3); outer != vxlan.NotECT && !out.mark(frame, outer) {
 		return
 	}
+	if o := out.o; o.neighbours != nil && o.neighbours.heard(frame, now) {
+		o.rx.neighbourFull.Add(1)
+	}
 	if out.coalesce.Add(frame, segment) == tap.Oversize {
 		out.tally.oversize++
 		return

@@ -27,14 +27,17 @@ type Status struct {
 
 // VNIStatus is one VNI of a Status.
 type VNIStatus struct {
-	VNI     vxlan.VNI    `json:"vni"`
-	Device  string       `json:"device"`
-	MAC     vxlan.MAC    `json:"mac"`
-	MTU     int          `json:"mtu"`
-	Offload string       `json:"offload"`
-	Queues  int          `json:"queues"`
-	Entries int          `json:"entries"`
-	Peers   []PeerStatus `json:"peers"`
+	VNI     vxlan.VNI `json:"vni"`
+	Device  string    `json:"device"`
+	MAC     vxlan.MAC `json:"mac"`
+	MTU     int       `json:"mtu"`
+	Offload string    `json:"offload"`
+	Queues  int       `json:"queues"`
+	Entries int       `json:"entries"`
+	// ARP is flood, suppress or proxy; the first has no neighbours.
+	ARP        string       `json:"arp"`
+	Neighbours int          `json:"neighbours"`
+	Peers      []PeerStatus `json:"peers"`
 	// Groups are the multicast groups that get a copy of what is flooded.
 	Groups   []GroupStatus `json:"groups,omitempty"`
 	Counters Counters      `json:"counters"`
@@ -120,8 +123,12 @@ func (o *overlay) status(now time.Duration) VNIStatus {
 		Offload:  o.device.Features().String(),
 		Queues:   len(o.device.Readers()),
 		Entries:  o.table.Len(),
+		ARP:      ARPFlood.String(),
 		Peers:    []PeerStatus{},
 		Counters: read(&o.rx, &o.tx),
+	}
+	if n := o.neighbours; n != nil {
+		v.ARP, v.Neighbours = n.mode.String(), n.table.Len()
 	}
 	for a, p := range *o.senders.Load() {
 		if p.groups > 0 {

@@ -29,8 +29,11 @@ const (
 type transmitter struct {
 	e      *Endpoint
 	o      *overlay
+	queue  int // of the device
 	reader tap.Reader
 	sender transport.Sender
+
+	answers *answers // made with the first
 
 	// Where a worker serves it.
 	worker *worker
@@ -146,6 +149,9 @@ func (w *workshop) sort(t *transmitter, frames []tap.Frame) {
 		w.frames = append(w.frames, pending{next: -1})
 		if w.inner.Parse(f.Bytes) != nil {
 			o.tx.dropBadFrame.Add(1)
+			continue
+		}
+		if o.neighbours != nil && t.neighbour(f) {
 			continue
 		}
 		var replicas []fdb.Remote

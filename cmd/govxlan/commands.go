@@ -9,6 +9,7 @@ func commands() []*cobra.Command {
 		newDecodeCommand(),
 		newDemoCommand(),
 		newFDBCommand(),
+		newNeighCommand(),
 		newStatusCommand(),
 		newUpCommand(),
 		newVersionCommand(),

@@ -78,6 +78,9 @@ func printStatus(w io.Writer, s control.Status) error {
 	for _, v := range s.VNIs {
 		fmt.Fprintf(w, "\nvni %v  device %s  mac %v  mtu %d\n", v.VNI, v.Device, v.MAC, v.MTU)
 		fmt.Fprintf(w, "  offload %s  queues %d  fdb %d entries\n", v.Offload, v.Queues, v.Entries)
+		if v.ARP != vtep.ARPFlood.String() {
+			fmt.Fprintf(w, "  arp %s  neighbours %d  answered %d\n", v.ARP, v.Neighbours, v.Counters.TxARPAnswered)
+		}
 		fmt.Fprintf(w, "  rx %d frames %s  tx %d frames %s\n", v.Counters.RxFrames, size(v.Counters.RxBytes), v.Counters.TxFrames, size(v.Counters.TxBytes))
 		if d := drops(v.Counters); d != "" {
 			fmt.Fprintf(w, "  dropped: %s\n", d)

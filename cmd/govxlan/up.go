@@ -44,6 +44,7 @@ type upFlags struct {
 	ageing       time.Duration
 	maxEntries   int
 	allowUnknown bool
+	arp          arpFlags
 	offload      string
 	queues       int
 	workers      int
@@ -116,6 +117,7 @@ one line when frames can flow, and remove everything on SIGINT or SIGTERM.`,
 	fs.DurationVar(&f.ageing, "ageing", 300*time.Second, "how long a learned entry lives unused; 0 keeps it")
 	fs.IntVar(&f.maxEntries, "max-entries", 65536, "learned entries at most; 0 for no limit")
 	fs.BoolVar(&f.allowUnknown, "allow-unknown-vteps", false, "accept frames from VTEPs that are neither peer, static, nor group member")
+	f.arp.add(cmd)
 	fs.StringVar(&f.offload, "offload", "auto", "auto: whatever the kernel offers; off: plain frames and datagrams")
 	fs.IntVar(&f.queues, "queues", 0, "queues of the TAP and sockets of the port, among which flows are spread (default: 8, or one a core if that is more)")
 	fs.IntVar(&f.workers, "workers", 0, "threads that carry frames (default: one a core, at most 8)")
@@ -143,6 +145,7 @@ type upPlan struct {
 	ageing       time.Duration
 	maxEntries   int
 	allowUnknown bool
+	arp          arpPlan
 	offload      bool
 	queues       int
 	workers      int
@@ -261,6 +264,9 @@ func (f *upFlags) plan() (*upPlan, error) {
 	if p.maxEntries = f.maxEntries; p.maxEntries == 0 {
 		p.maxEntries = -1
 	}
+	if p.arp, err = f.arp.plan(); err != nil {
+		return nil, err
+	}
 	if p.newLogger, err = loggerFor(f.logLevel, f.logFormat); err != nil {
 		return nil, usageError{err}
 	}
@@ -346,6 +352,7 @@ func (p *upPlan) run(ctx context.Context, stdout, stderr io.Writer) (err error) 
 			VNI: p.vni, Device: dev, Peers: peers, Groups: p.groups,
 			AllowUnknownVTEPs: p.allowUnknown, DisableLearning: !p.learning,
 			Ageing: p.ageing, MaxEntries: p.maxEntries,
+			ARP: p.arp.mode, Neighbours: p.arp.neighbours, SnoopNeighbours: p.arp.snoop,
 		})
 	}
 	if err != nil {

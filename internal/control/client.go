@@ -1,6 +1,7 @@
 package control
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -46,39 +47,59 @@ func (c *Client) Status(ctx context.Context) (s Status, err error) {
 
 // FDB returns the tables of all VNIs, or of some.
 func (c *Client) FDB(ctx context.Context, only ...vxlan.VNI) (entries []vtep.EntryStatus, err error) {
-	q := url.Values{}
-	for _, v := range only {
-		q.Add("vni", v.String())
-	}
-	return entries, c.get(ctx, "/v1/fdb", q, &entries)
+	return entries, c.get(ctx, "/v1/fdb", vniQuery(only), &entries)
 }
 
 // get asks and decodes the answer.
 func (c *Client) get(ctx context.Context, path string, q url.Values, into any) error {
-	u := url.URL{Scheme: "http", Host: "govxlan", Path: path, RawQuery: q.Encode()}
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, u.String(), nil)
+	return c.ask(ctx, http.MethodGet, path, q, nil, into)
+}
+
+// post has something done, and decodes the answer.
+func (c *Client) post(ctx context.Context, path string, wish, into any) error {
+	body, err := json.Marshal(wish)
 	if err != nil {
 		return err
 	}
-	resp, err := c.http.Do(req)
-	switch {
-	case errors.Is(err, syscall.ECONNREFUSED), errors.Is(err, fs.ErrNotExist):
-		return fmt.Errorf("control socket %s: %w", c.path, ErrNotRunning)
-	case errors.Is(err, fs.ErrPermission):
-		return fmt.Errorf("control socket %s: only the user who runs the endpoint may ask it: run this as root", c.path)
-	case err != nil:
-		return fmt.Errorf("control socket %s: %w", c.path, err)
+	return c.ask(ctx, http.MethodPost, path, nil, body, into)
+}
+
+func (c *Client) ask(ctx context.Context, method, path string, q url.Values, body []byte, into any) error {
+	resp, err := c.do(ctx, &c.http, method, path, q, body)
+	if err != nil {
+		return err
 	}
 	defer resp.Body.Close()
-	if resp.StatusCode != http.StatusOK {
-		text, err := io.ReadAll(io.LimitReader(resp.Body, 4096))
-		if err != nil {
-			return err
-		}
-		return errors.New(strings.TrimSpace(string(text)))
-	}
 	if err := json.NewDecoder(resp.Body).Decode(into); err != nil {
 		return fmt.Errorf("control socket %s: answer: %w", c.path, err)
 	}
 	return nil
+}
+
+// do asks and returns the answer if it is a good one; its body is the caller's
+// to close.
+func (c *Client) do(ctx context.Context, by *http.Client, method, path string, q url.Values, body []byte) (*http.Response, error) {
+	u := url.URL{Scheme: "http", Host: "govxlan", Path: path, RawQuery: q.Encode()}
+	req, err := http.NewRequestWithContext(ctx, method, u.String(), bytes.NewReader(body))
+	if err != nil {
+		return nil, err
+	}
+	resp, err := by.Do(req)
+	switch {
+	case errors.Is(err, syscall.ECONNREFUSED), errors.Is(err, fs.ErrNotExist):
+		return nil, fmt.Errorf("control socket %s: %w", c.path, ErrNotRunning)
+	case errors.Is(err, fs.ErrPermission):
+		return nil, fmt.Errorf("control socket %s: only the user who runs the endpoint may ask it: run this as root", c.path)
+	case err != nil:
+		return nil, fmt.Errorf("control socket %s: %w", c.path, err)
+	}
+	if resp.StatusCode != http.StatusOK {
+		defer resp.Body.Close()
+		text, err := io.ReadAll(io.LimitReader(resp.Body, 4096))
+		if err != nil {
+			return nil, err
+		}
+		return nil, errors.New(strings.TrimSpace(string(text)))
+	}
+	return resp, nil
 }

@@ -3,6 +3,8 @@
 //
 //	GET /v1/status         the whole of it: VNIs, peers, counters
 //	GET /v1/fdb?vni=4097   the tables; without vni, all of them
+//	GET /v1/neigh          neighbours; vni as above
+//	POST /v1/neigh         a change: NeighbourChange
 //
 // The socket is found by the UDP port and the network namespace:
 //

@@ -16,8 +16,9 @@ import (
 	"github.com/govxlan/govxlan/vxlan"
 )
 
-// Endpoint is what a Server tells about; *vtep.Endpoint is one.
+// Endpoint is what a Server tells about and changes; *vtep.Endpoint is one.
 type Endpoint interface {
+	NeighbourEndpoint
 	Status() vtep.Status
 	FDB(only ...vxlan.VNI) []vtep.EntryStatus
 }
@@ -62,6 +63,7 @@ func Listen(path string, endpoint Endpoint, version string) (*Server, error) {
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /v1/status", s.status)
 	mux.HandleFunc("GET /v1/fdb", s.fdb)
+	s.neighbourRoutes(mux)
 	s.http = http.Server{
 		Handler:        mux,
 		ReadTimeout:    5 * time.Second,
@@ -90,16 +92,23 @@ func (s *Server) status(w http.ResponseWriter, _ *http.Request) {
 }
 
 func (s *Server) fdb(w http.ResponseWriter, r *http.Request) {
-	var only []vxlan.VNI
+	if only, ok := chosenVNIs(w, r); ok {
+		answer(w, s.endpoint.FDB(only...))
+	}
+}
+
+// chosenVNIs are those that a request is about, none for all of them. It
+// answers itself when they are none.
+func chosenVNIs(w http.ResponseWriter, r *http.Request) (only []vxlan.VNI, ok bool) {
 	for _, v := range r.URL.Query()["vni"] {
 		vni, err := vxlan.ParseVNI(v)
 		if err != nil {
 			http.Error(w, err.Error(), http.StatusBadRequest)
-			return
+			return nil, false
 		}
 		only = append(only, vni)
 	}
-	answer(w, s.endpoint.FDB(only...))
+	return only, true
 }
 
 func answer(w http.ResponseWriter, v any) {

@@ -1,0 +1,38 @@
+package main
+
+import (
+	"github.com/govxlan/govxlan/vxlan"
+	"github.com/spf13/cobra"
+)
+
+// vniFlag chooses the VNI that a command is about.
+type vniFlag struct{ text string }
+
+func (f *vniFlag) add(cmd *cobra.Command, usage string) {
+	cmd.Flags().StringVar(&f.text, "vni", "", usage)
+}
+
+// parse returns nil when none was given.
+func (f *vniFlag) parse() (*vxlan.VNI, error) { return parseVNI("--vni", f.text) }
+
+func parseVNI(flag, text string) (*vxlan.VNI, error) {
+	if text == "" {
+		return nil, nil
+	}
+	v, err := vxlan.ParseVNI(text)
+	if err != nil {
+		return nil, usagef("%s %q: give a number from 0 to %d", flag, text, vxlan.MaxVNI)
+	}
+	return &v, nil
+}
+
+// only is the same for what is asked of all VNIs by default.
+func (f *vniFlag) only() ([]vxlan.VNI, error) {
+	v, err := f.parse()
+	if v == nil {
+		return nil, err
+	}
+	return []vxlan.VNI{*v}, nil
+}
+
+const oneVNI = "the VNI; may be left out where the endpoint has one"

@@ -1,0 +1,78 @@
+package control
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/http"
+	"net/url"
+	"strings"
+
+	"github.com/govxlan/govxlan/vtep"
+	"github.com/govxlan/govxlan/vxlan"
+)
+
+// Changed is what came of a change.
+type Changed struct {
+	VNI vxlan.VNI `json:"vni"`
+}
+
+// errRequest marks a request that no client of ours makes.
+type errRequest struct{ error }
+
+// change reads a wish, has it done, and answers.
+func change[Wish any](s *Server, w http.ResponseWriter, r *http.Request, do func(Wish) (Changed, error)) {
+	var wish Wish
+	d := json.NewDecoder(http.MaxBytesReader(w, r.Body, 1<<20))
+	d.DisallowUnknownFields()
+	if err := d.Decode(&wish); err != nil {
+		http.Error(w, "request: "+err.Error(), http.StatusBadRequest)
+		return
+	}
+	c, err := do(wish)
+	if err != nil {
+		http.Error(w, plain(err), statusOf(err))
+		return
+	}
+	answer(w, c)
+}
+
+// plain is an error without the names of the packages that it came through.
+func plain(err error) string {
+	text := err.Error()
+	if i := strings.Index(text, ": VNI "); i >= 0 && strings.HasPrefix(text, "vtep: ") {
+		text = text[i+2:]
+	}
+	return text
+}
+
+func statusOf(err error) int {
+	var request errRequest
+	switch {
+	case errors.As(err, &request):
+		return http.StatusBadRequest
+	case errors.Is(err, vtep.ErrNoVNI), errors.Is(err, vtep.ErrNoNeighbour):
+		return http.StatusNotFound
+	}
+	return http.StatusConflict
+}
+
+// only returns the VNI of a wish, which need not be named where there is one.
+func (s *Server) only(v *vxlan.VNI) (vxlan.VNI, error) {
+	if v != nil {
+		return *v, nil
+	}
+	vnis := s.endpoint.Status().VNIs
+	if len(vnis) == 1 {
+		return vnis[0].VNI, nil
+	}
+	return 0, errRequest{fmt.Errorf("the endpoint has %d VNIs: choose one with --vni", len(vnis))}
+}
+
+func vniQuery(only []vxlan.VNI) url.Values {
+	q := url.Values{}
+	for _, v := range only {
+		q.Add("vni", v.String())
+	}
+	return q
+}
