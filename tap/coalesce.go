@@ -288,6 +288,9 @@ func (it *item) takes(p *parsed, frame []byte) bool {
 	if !bytes.Equal(head[:14], frame[:14]) {
 		return false
 	}
+	if it.l3 != 14 && !bytes.Equal(head[14:it.l3], frame[14:it.l3]) {
+		return false // another VLAN
+	}
 	a, b := head[it.l3:], frame[it.l3:]
 	if it.v6 {
 		// Version, traffic class and flow label; next header; hop limit.

@@ -31,6 +31,9 @@ func TestCoalesceMergesConsecutiveSegments(t *testing.T) {
 		{v6: true, src: 1, dst: 2, window: 500, label: 77},
 		{udp: true, src: 1, dst: 2},
 		{udp: true, v6: true, src: 1, dst: 2},
+		{vlan: 7, src: 1, dst: 2, window: 500},
+		{vlan: 7, v6: true, src: 1, dst: 2, window: 500},
+		{vlan: 7, udp: true, src: 1, dst: 2},
 	} {
 		t.Run(fmt.Sprintf("%+v", fl), func(t *testing.T) {
 			c := Coalescer{MTU: testMTU}
@@ -108,7 +111,7 @@ func TestCoalesceKeepsApart(t *testing.T) {
 		{"ECE in one", base, with(func(f *flow) { f.flags = func(t *layers.TCP) { t.ECE = true } }), 1000, 2, 1000, 1000},
 		{"pure acknowledgement", base, base, 1000, 2, 1000, 0},
 		{"wrong checksum", base, with(func(f *flow) { f.badSum = true }), 1000, 2, 1000, 1000},
-		{"VLAN", with(func(f *flow) { f.vlan = 7 }), with(func(f *flow) { f.vlan = 7 }), 1000, 2, 1000, 1000},
+		{"other VLAN", with(func(f *flow) { f.vlan = 7 }), with(func(f *flow) { f.vlan = 8 }), 1000, 2, 1000, 1000},
 		{"VLAN in one", base, with(func(f *flow) { f.vlan = 7 }), 1000, 2, 1000, 1000},
 		{"IPv4 options", with(func(f *flow) {
 			f.ipOpts = []layers.IPv4Option{{OptionType: 1}, {OptionType: 1}, {OptionType: 1}, {OptionType: 0}}

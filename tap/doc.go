@@ -72,7 +72,7 @@
 //
 // # Limits
 //
-// IPv6 packets with extension headers, IPv4 options, fragments, VLAN-tagged
-// frames and frames with wrong checksums are never coalesced; they pass as they
-// are. Superframes of tunnelled packets are not asked for.
+// IPv6 packets with extension headers, IPv4 options, fragments, frames with more
+// than two VLAN tags and frames with wrong checksums are never coalesced; they
+// pass as they are. Superframes of tunnelled packets are not asked for.
 package tap

@@ -38,9 +38,6 @@ func (p *parsed) parse(f []byte) kind {
 	var etherType uint16
 	p.l3, etherType = layer3(f)
 	k := whole
-	if p.l3 != 14 {
-		k = checked // VLAN tags: not merged
-	}
 	var end int
 	switch etherType {
 	case etherTypeIPv4:

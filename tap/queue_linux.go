@@ -176,8 +176,9 @@ func (w *writer) write(fd uintptr, v *Vector) error {
 	if err == unix.EINVAL && v.Header.GSO != GSONone {
 		// This kernel takes no superframes of this kind, though reading them
 		// was granted: from now on without. One of more segments than any
-		// kernel takes says nothing; a peer can send such.
-		if v.segments() <= coalesceSegments {
+		// kernel takes says nothing; a peer can send such. Nor does one with a
+		// VLAN tag about those without.
+		if v.segments() <= coalesceSegments && !VLANTagged(v.Parts[0]) {
 			w.features.refuse(v.Header.GSO)
 		}
 		err = w.writePlain(fd, v)

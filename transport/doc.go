@@ -77,8 +77,17 @@
 //
 // # Checksums
 //
-// The outer UDP checksum is always sent, which UDP_SEGMENT requires; a wrong
-// one is dropped by the receiving kernel, and zero is accepted on IPv4 alone.
+// The outer UDP checksum is sent, which UDP_SEGMENT requires, unless UDPConfig
+// says otherwise: then datagrams leave one by one. A wrong one is dropped by the
+// receiving kernel. Zero, which is none, is accepted on IPv4, and on IPv6 where
+// UDPConfig.AcceptZeroChecksum6 says so.
+//
+// # The outer header
+//
+// TOS, TTL and IPv6 flow label are fields of each Train, and so is Don't Fragment
+// where UDPConfig.DontFragmentByTrain has a second set of sockets opened for it.
+// What a Train leaves at zero is as UDPConfig has it for all. A flow label needs
+// Linux 5.3, and a network namespace in which nobody reserved labels for himself.
 //
 // # Limits
 //

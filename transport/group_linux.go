@@ -134,20 +134,17 @@ func (g *udpGroup) open() error {
 // shareWildcard lets a group's socket in beside our own one where that is bound
 // to all addresses, until free is called: for good would let strangers in too.
 func (c *udpConn) shareWildcard(f int) (free func()) {
-	share := func(value int) {
+	share := func(yes bool) {
 		for _, s := range c.receivers {
 			if s.v6 == (f == 1) {
-				_ = s.fd.Do(func(fd uintptr) {
-					// If not, bind says that the port is in use.
-					_ = unix.SetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_REUSEADDR, value)
-				})
+				_ = s.allowReuse(yes) // if not, bind says that the port is in use
 			}
 		}
 	}
 	for _, l := range c.locals {
 		if family(l.Addr()) == f && l.Addr().IsUnspecified() {
-			share(1)
-			return func() { share(0) }
+			share(true)
+			return func() { share(false) }
 		}
 	}
 	return func() {}

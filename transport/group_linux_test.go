@@ -60,6 +60,7 @@ func TestGroupCarriesTrains(t *testing.T) {
 					s := c.NewSender()
 					trains := []Train{train(to, 60, 1000, 77, 1), train(to, 1, 50, 50, 1), train(to, 30, 64, 64, 1)}
 					trains[0].TOS = 2
+					trains[1].TTL = 9 // is for unicast
 					if n, err := s.Send(trains); n != 3 || err != nil {
 						t.Fatalf("sent %d, %v", n, err)
 					}

@@ -1,6 +1,7 @@
 package transport
 
 import (
+	"encoding/binary"
 	"net"
 	"runtime"
 	"unsafe"
@@ -17,8 +18,8 @@ type mmsghdr struct {
 	n   uint32
 }
 
-// sendControl has room for UDP_SEGMENT, IP_TOS or IPV6_TCLASS, and IP_PKTINFO or
-// IPV6_PKTINFO.
+// sendControl has room for UDP_SEGMENT, IP_TOS or IPV6_TCLASS, and IP_TTL or
+// IPV6_HOPLIMIT or, with any of them, IP_PKTINFO or IPV6_PKTINFO.
 type sendControl [128]byte
 
 // udpSender implements Sender over the sockets of a udpConn.
@@ -80,6 +81,9 @@ func (s *udpSender) sendSome(trains []Train) (int, error) {
 		return 0, ErrNoFamily
 	}
 	segments := int(s.c.segments.Load())
+	if sock.single {
+		segments = 1
+	}
 	if trains[0].Len() > 1 && segments == 1 {
 		return s.sendSingly(&trains[0], sock)
 	}
@@ -189,7 +193,11 @@ func (s *udpSender) socket(t *Train) *socket {
 	}
 	// The high half times the count: no division, and no bits shared with
 	// tables that use the low half.
-	return set[uint64(t.Hash)*uint64(len(set))>>32]
+	i := uint64(t.Hash) * uint64(len(set)) >> 32
+	if t.DontFragment && s.c.unfragmented != nil && !set[i].v6 {
+		return s.c.unfragmented[i]
+	}
+	return set[i]
 }
 
 // message fills the i-th message.
@@ -206,31 +214,27 @@ func (s *udpSender) message(i int, t *Train, b []byte, stride int) {
 	if stride > 0 && stride < len(b) {
 		used = putSegment(oob, uint16(stride))
 	}
+	v6 := s.addrs[i].Family == unix.AF_INET6
+	if v6 {
+		// Network order, and without effect unless outerOptions asked for it.
+		binary.BigEndian.PutUint32((*[4]byte)(unsafe.Pointer(&s.addrs[i].Flowinfo))[:], t.FlowLabel&0xFFFFF)
+	}
 	if t.TOS != 0 {
-		used += putTOS(oob[used:], t)
+		used += putTOS(oob[used:], v6, t.TOS)
 	}
 	if a := t.Addr.Addr(); a.IsMulticast() {
+		// Its TTL is that of the socket, which says how far the group reaches.
 		if g := s.c.group(a); g != nil {
 			used += g.putDevice(oob[used:])
 		}
+	} else if t.TTL != 0 && int(t.TTL) != s.c.ttl {
+		used += putTTL(oob[used:], v6, t.TTL)
 	}
 	h.Control = nil
 	if used > 0 {
 		h.Control = unsafe.SliceData(oob)
 	}
 	h.SetControllen(used)
-}
-
-// putTOS writes the control message that sets the outer TOS of one send.
-func putTOS(oob []byte, t *Train) int {
-	h := (*unix.Cmsghdr)(unsafe.Pointer(unsafe.SliceData(oob)))
-	h.Level, h.Type = unix.IPPROTO_IP, unix.IP_TOS
-	if t.Addr.Addr().Is6() && !t.Addr.Addr().Is4In6() {
-		h.Level, h.Type = unix.IPPROTO_IPV6, unix.IPV6_TCLASS
-	}
-	h.SetLen(unix.CmsgLen(4))
-	*(*int32)(unsafe.Pointer(&oob[unix.CmsgLen(0)])) = int32(t.TOS)
-	return unix.CmsgSpace(4)
 }
 
 // flush sends the first n messages and returns how many were.

@@ -13,6 +13,9 @@ var (
 	ErrNoAddress = errors.New("address is not on this host")
 	// ErrNoSourcePort: not one port of the source-port range is free.
 	ErrNoSourcePort = errors.New("no source port is free")
+	// ErrSharedSourcePort: the source ports are the receiving one alone, of
+	// which DontFragmentByTrain could not have a second.
+	ErrSharedSourcePort = errors.New("no source port besides the one that receives")
 	// ErrNoFamily: a train for an address family that the Conn has no local
 	// address of.
 	ErrNoFamily = errors.New("no local address of that family")
@@ -22,6 +25,10 @@ var (
 // inner flows where the range allows it. Sixteen spread flows over the queues
 // and links of an underlay well enough, and keep trains together.
 const sourceSockets = 16
+
+// TTLAuto in UDPConfig.TTL leaves the TTL to the system: the hop limit of the
+// route, or of the system, for unicast, and 1 for multicast.
+const TTLAuto = -1
 
 // UDPConfig describes a VTEP on UDP sockets.
 type UDPConfig struct {
@@ -45,11 +52,30 @@ type UDPConfig struct {
 	// is too long for the underlay device is refused (EMSGSIZE), never
 	// fragmented by this host (RFC 7348 section 4.3).
 	DontFragment bool
-	// TTL of the outer header. 0 = 64.
+	// DontFragmentByTrain obeys Train.DontFragment, which takes a second set of
+	// sending sockets on the ports of the first. Without it that field has no
+	// effect.
+	DontFragmentByTrain bool
+	// TTL of the outer header, where Train.TTL is 0. 0 = 64, TTLAuto = what the
+	// system uses for the route.
 	TTL int
-	// MulticastTTL is the TTL of what is sent to multicast groups. 0 = 1: it
-	// stays on the link, as that of the kernel's vxlan does.
+	// MulticastTTL is the TTL of what is sent to multicast groups, whatever
+	// Train.TTL says. 0 = 1: it stays on the link, as that of the kernel's vxlan
+	// does.
 	MulticastTTL int
+	// AutoFlowLabel leaves the IPv6 flow label of trains that give none to the
+	// system, which derives one from addresses and ports (RFC 6438). Otherwise
+	// it is 0.
+	AutoFlowLabel bool
+	// ZeroChecksum4 and ZeroChecksum6 send the UDP checksum as zero over IPv4
+	// (what RFC 7348 section 5 prefers) and over IPv6 (RFC 6935: only to VTEPs
+	// that accept it). The kernel takes no UDP_SEGMENT on such a socket, so
+	// that every datagram of a train is sent by itself.
+	ZeroChecksum4, ZeroChecksum6 bool
+	// AcceptZeroChecksum6 receives datagrams without a checksum over IPv6 (RFC
+	// 6936 section 4); otherwise the system drops them. Over IPv4 they are
+	// always accepted.
+	AcceptZeroChecksum6 bool
 	// NoGSO and NoGRO switch off UDP_SEGMENT and UDP_GRO.
 	NoGSO, NoGRO bool
 }

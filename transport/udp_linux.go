@@ -29,7 +29,11 @@ type udpConn struct {
 	locals    []netip.AddrPort
 	receivers []*socket
 	senders   [2][]*socket // IPv4, IPv6: by flow hash
-	all       []*socket
+	// unfragmented are those that set DF, beside senders[0] and on the same
+	// ports. nil unless UDPConfig.DontFragmentByTrain.
+	unfragmented []*socket
+	all          []*socket
+	ttl          int // of the sockets
 
 	// segments is Limits.Segments; it sinks to 1 when the kernel refuses
 	// UDP_SEGMENT at run time.
@@ -46,6 +50,8 @@ type socket struct {
 	fd   *descriptor.FD
 	port uint16
 	v6   bool
+	// single: without a UDP checksum there is no UDP_SEGMENT.
+	single bool
 
 	zones *zones // of the Conn
 }
@@ -77,7 +83,7 @@ func ListenUDP(cfg UDPConfig) (Conn, error) {
 	if cfg.MulticastTTL == 0 {
 		cfg.MulticastTTL = 1
 	}
-	c := &udpConn{zones: zones{netns: cfg.Netns}, groups: groups{cfg: cfg}}
+	c := &udpConn{zones: zones{netns: cfg.Netns}, groups: groups{cfg: cfg}, ttl: cfg.TTL}
 	err := namespace.Do(cfg.Netns, func() error {
 		seen := [2]bool{}
 		for _, local := range cfg.Local {
@@ -111,6 +117,9 @@ func (c *udpConn) levelSenders() {
 	for f, set := range c.senders {
 		for i := len(set); i > 0 && i < flows; i++ {
 			c.senders[f] = append(c.senders[f], set[i%len(set)])
+			if f == 0 && c.unfragmented != nil {
+				c.unfragmented = append(c.unfragmented, c.unfragmented[i%len(set)])
+			}
 		}
 	}
 }
@@ -190,6 +199,9 @@ func (c *udpConn) openSenders(cfg *UDPConfig, local netip.Addr) error {
 	if len(c.senders[f]) == 0 {
 		return fmt.Errorf("source ports %d-%d on %v: %w", cfg.SourcePortLo, cfg.SourcePortHi, local, ErrNoSourcePort)
 	}
+	if f == 0 && cfg.DontFragmentByTrain && !cfg.DontFragment {
+		return c.openUnfragmented(cfg, local)
+	}
 	return nil
 }
 
@@ -218,10 +230,6 @@ func (c *udpConn) open(cfg *UDPConfig, at netip.AddrPort, reuse int) (_ *socket,
 	if cfg.DontFragment {
 		discover = unix.IP_PMTUDISC_PROBE
 	}
-	type option struct {
-		level, name, value int
-		what               string
-	}
 	options := []option{
 		{unix.IPPROTO_IP, unix.IP_MTU_DISCOVER, discover, "IP_MTU_DISCOVER"},
 		{unix.IPPROTO_IP, unix.IP_TTL, cfg.TTL, "IP_TTL"},
@@ -241,6 +249,7 @@ func (c *udpConn) open(cfg *UDPConfig, at netip.AddrPort, reuse int) (_ *socket,
 			{level, unix.IPV6_MULTICAST_ALL, 0, "IPV6_MULTICAST_ALL"},
 		}
 	}
+	options = append(options, outerOptions(cfg, v6)...)
 	if reuse != 0 {
 		options = append(options, option{unix.SOL_SOCKET, reuse, 1, "SO_REUSEPORT or SO_REUSEADDR"})
 	}
@@ -274,7 +283,11 @@ func (c *udpConn) open(cfg *UDPConfig, at netip.AddrPort, reuse int) (_ *socket,
 		}
 		return nil, fmt.Errorf("bind %v: %w", at, err)
 	}
-	return &socket{fd: descriptor.New(fd, "udp"), port: at.Port(), v6: v6, zones: &c.zones}, nil
+	single := cfg.ZeroChecksum4
+	if v6 {
+		single = cfg.ZeroChecksum6
+	}
+	return &socket{fd: descriptor.New(fd, "udp"), port: at.Port(), v6: v6, single: single, zones: &c.zones}, nil
 }
 
 // prepareReceiver sets what only a receiving socket needs, and finds out what
@@ -342,7 +355,7 @@ func (c *udpConn) Locals() []netip.AddrPort { return c.locals }
 
 func (c *udpConn) Limits() Limits {
 	return Limits{
-		Segments: int(c.segments.Load()),
+		Segments: c.mostSegments(),
 		Flows:    max(len(c.senders[0]), len(c.senders[1])),
 	}
 }

@@ -45,6 +45,13 @@ type VNIConfig struct {
 	// Device is where the host's frames come from and go to. The endpoint owns
 	// it once AddVNI succeeded, and closes it when the VNI is deleted.
 	Device tap.Device
+	// Trunk says that other VNIs may share the Device (RFC 7348 section 6): the
+	// host's frames that carry an 802.1Q tag with VLAN id VID, 1 to 4094, belong
+	// to this VNI. They travel without that tag, and get it back where they
+	// arrive. VID 0 stands for frames without a tag. The device is closed when
+	// the last of its VNIs is deleted.
+	Trunk bool
+	VID   uint16
 	// Peers are the VTEPs that get a copy of what has no known destination:
 	// broadcast, unknown unicast and multicast.
 	Peers []netip.AddrPort
@@ -64,6 +71,18 @@ type VNIConfig struct {
 	MaxEntries int
 	// Static entries to begin with.
 	Static []StaticEntry
+	// VLAN is what becomes of frames with VLAN tags.
+	VLAN VLANMode
+	// ReservedBits are bits of the VXLAN header, as a big-endian number, of which
+	// none may be set in what arrives; frames with one are dropped. 0: all are
+	// ignored, as RFC 7348 section 5 demands. See KernelReservedBits for what the
+	// Linux kernel does.
+	ReservedBits uint64
+	// GroupPolicy switches on the group policy extension. nil: its bits are
+	// reserved ones like others.
+	GroupPolicy *GroupPolicy
+	// Outer says what the outer headers look like.
+	Outer OuterConfig
 	// ARP is what becomes of ARP requests and neighbour solicitations of the
 	// device. Neighbours are static ones to begin with; SnoopNeighbours makes
 	// more, of what stations say of themselves in ARP and neighbour discovery,

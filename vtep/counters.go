@@ -15,6 +15,9 @@ type rxCounters struct {
 	dropECN           atomic.Uint64
 	dropOversize      atomic.Uint64
 	dropDevice        atomic.Uint64
+	dropReservedBits  atomic.Uint64
+	dropGroup         atomic.Uint64
+	dropVLAN          atomic.Uint64
 	notLearnedFull    atomic.Uint64
 	ecnAlert          atomic.Uint64
 	neighbourFull     atomic.Uint64
@@ -27,6 +30,7 @@ type txCounters struct {
 	flooded           atomic.Uint64
 	dropNoDestination atomic.Uint64
 	dropBadFrame      atomic.Uint64
+	dropVLAN          atomic.Uint64
 	dropTooBig        atomic.Uint64
 	dropUnreachable   atomic.Uint64
 	dropNoBuffer      atomic.Uint64
@@ -42,6 +46,8 @@ type endpointCounters struct {
 	dropBadHeader  atomic.Uint64
 	dropShortFrame atomic.Uint64
 	dropUnknownVNI atomic.Uint64
+
+	dropUnknownVLAN atomic.Uint64 // written by transmitters
 }
 
 // Counters are a VNI's counters at one moment. Frames are Ethernet frames as
@@ -73,6 +79,14 @@ type Counters struct {
 	RxDropOversize uint64 `json:"rx_drop_oversize"`
 	// RxDropDevice: the device did not take it (it is down, or gone).
 	RxDropDevice uint64 `json:"rx_drop_device"`
+	// RxDropReservedBits: bits of the VXLAN header are set that
+	// VNIConfig.ReservedBits wants to be zero.
+	RxDropReservedBits uint64 `json:"rx_drop_reserved_bits"`
+	// RxDropGroup: of a group that GroupPolicy.Accept does not have.
+	RxDropGroup uint64 `json:"rx_drop_group"`
+	// RxDropVLAN: the inner frame has a VLAN tag, which VNIConfig.VLAN does not
+	// allow.
+	RxDropVLAN uint64 `json:"rx_drop_vlan"`
 	// RxNotLearnedFull: delivered, but the FDB was full.
 	RxNotLearnedFull uint64 `json:"rx_not_learned_full"`
 	// RxECNAlert: delivered, with a combination of ECN bits that RFC 6040
@@ -83,6 +97,8 @@ type Counters struct {
 	TxDropNoDestination uint64 `json:"tx_drop_no_destination"`
 	// TxDropBadFrame: the device gave us what is no Ethernet frame.
 	TxDropBadFrame uint64 `json:"tx_drop_bad_frame"`
+	// TxDropVLAN: the frame has a VLAN tag, which VNIConfig.VLAN does not allow.
+	TxDropVLAN uint64 `json:"tx_drop_vlan"`
 	// TxDropTooBig: longer than the underlay carries.
 	TxDropTooBig uint64 `json:"tx_drop_too_big"`
 	// TxDropUnreachable: no route, link down, or no local address.
@@ -101,7 +117,7 @@ type Counters struct {
 	NeighboursNotSnoopedFull uint64 `json:"neighbours_not_snooped_full"`
 }
 
-// EndpointCounters count the packets that belong to no VNI here.
+// EndpointCounters count the packets and frames that belong to no VNI here.
 type EndpointCounters struct {
 	// RxDropBadHeader: shorter than a VXLAN header, or the I flag is clear.
 	RxDropBadHeader uint64 `json:"rx_drop_bad_header"`
@@ -109,6 +125,9 @@ type EndpointCounters struct {
 	RxDropShortFrame uint64 `json:"rx_drop_short_frame"`
 	// RxDropUnknownVNI: no such VNI is configured.
 	RxDropUnknownVNI uint64 `json:"rx_drop_unknown_vni"`
+	// TxDropUnknownVLAN: a frame of a trunk whose VLAN tag, or lack of one, is
+	// that of no VNI.
+	TxDropUnknownVLAN uint64 `json:"tx_drop_unknown_vlan"`
 }
 
 // read copies the counters. Each is exact; together they are of about the same
@@ -126,10 +145,14 @@ func read(rx *rxCounters, tx *txCounters) Counters {
 		RxDropECN:           rx.dropECN.Load(),
 		RxDropOversize:      rx.dropOversize.Load(),
 		RxDropDevice:        rx.dropDevice.Load(),
+		RxDropReservedBits:  rx.dropReservedBits.Load(),
+		RxDropGroup:         rx.dropGroup.Load(),
+		RxDropVLAN:          rx.dropVLAN.Load(),
 		RxNotLearnedFull:    rx.notLearnedFull.Load(),
 		RxECNAlert:          rx.ecnAlert.Load(),
 		TxDropNoDestination: tx.dropNoDestination.Load(),
 		TxDropBadFrame:      tx.dropBadFrame.Load(),
+		TxDropVLAN:          tx.dropVLAN.Load(),
 		TxDropTooBig:        tx.dropTooBig.Load(),
 		TxDropUnreachable:   tx.dropUnreachable.Load(),
 		TxDropNoBuffer:      tx.dropNoBuffer.Load(),

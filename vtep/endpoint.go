@@ -50,6 +50,7 @@ type Endpoint struct {
 
 	mu       sync.Mutex
 	overlays map[vxlan.VNI]*overlay
+	trunks   map[tap.Device]*trunk
 	running  bool
 	closed   bool
 	workers  []*worker // while it runs, where the Conn can be polled
@@ -78,6 +79,7 @@ func New(cfg Config) (*Endpoint, error) {
 		wanted:          cfg.Workers,
 		noRing:          cfg.NoRing,
 		overlays:        make(map[vxlan.VNI]*overlay),
+		trunks:          make(map[tap.Device]*trunk),
 		failures:        make(chan error, 1),
 		hurry:           make(chan struct{}, 1),
 		neighbourMissed: cfg.NeighbourMissed,
@@ -213,7 +215,7 @@ func (e *Endpoint) Close() error {
 	}
 	errs = append(errs, e.conn.Close())
 	for _, o := range overlays {
-		o.transmitters.Wait()
+		o.wait()
 	}
 	select {
 	case e.failures <- nil: // ends Run, if it runs
@@ -231,8 +233,22 @@ func (e *Endpoint) AddVNI(cfg VNIConfig) error {
 	if cfg.Device == nil {
 		return fmt.Errorf("vtep: add VNI %v: VNIConfig.Device is missing", cfg.VNI)
 	}
+	outer, err := cfg.Outer.policy()
+	if err != nil {
+		return fmt.Errorf("vtep: add VNI %v: %w", cfg.VNI, err)
+	}
+	if cfg.VLAN > VLANDrop {
+		return fmt.Errorf("vtep: add VNI %v: VNIConfig.VLAN is %d, none of VLANKeep, VLANStrip and VLANDrop", cfg.VNI, cfg.VLAN)
+	}
+	header, err := newHeaderPolicy(&cfg)
+	if err != nil {
+		return fmt.Errorf("vtep: add VNI %v: %w", cfg.VNI, err)
+	}
 	o := &overlay{
 		vni:          cfg.VNI,
+		outer:        outer,
+		header:       header,
+		vlan:         cfg.VLAN,
 		device:       cfg.Device,
 		table:        fdb.New(fdb.Config{MaxEntries: cfg.MaxEntries, Ageing: cfg.Ageing}),
 		learn:        !cfg.DisableLearning,
@@ -241,7 +257,6 @@ func (e *Endpoint) AddVNI(cfg VNIConfig) error {
 	}
 	copy(o.mac[:], cfg.Device.MAC())
 	o.senders.Store(&map[netip.Addr]*peer{})
-	var err error
 	if o.neighbours, err = newNeighbours(&cfg, e.neighbourMissed); err != nil {
 		return fmt.Errorf("vtep: VNI %v: %w", cfg.VNI, err)
 	}
@@ -268,6 +283,10 @@ func (e *Endpoint) AddVNI(cfg VNIConfig) error {
 	if err := e.joinAll(o, cfg.Groups); err != nil {
 		return fmt.Errorf("vtep: VNI %v: %w", cfg.VNI, err)
 	}
+	if err := e.join(o, &cfg); err != nil {
+		e.leaveAll(o)
+		return fmt.Errorf("vtep: add VNI %v: %w", cfg.VNI, err)
+	}
 	e.overlays[cfg.VNI] = o
 	e.vnis.store(cfg.VNI, o)
 	if e.running {
@@ -282,7 +301,8 @@ func (e *Endpoint) AddVNI(cfg VNIConfig) error {
 	return nil
 }
 
-// DelVNI ends a VNI and closes its device. The others do not notice.
+// DelVNI ends a VNI and closes its device, that of a trunk with the last of its
+// VNIs. The others do not notice.
 func (e *Endpoint) DelVNI(v vxlan.VNI) error {
 	changed := e.changeGroups()
 	e.mu.Lock()
@@ -295,7 +315,7 @@ func (e *Endpoint) DelVNI(v vxlan.VNI) error {
 	if o == nil {
 		return fmt.Errorf("vtep: delete VNI %v: %w", v, ErrNoVNI)
 	}
-	return o.end()
+	return e.end(o)
 }
 
 // remove takes an overlay out of service. e.mu is held.
@@ -303,60 +323,56 @@ func (e *Endpoint) remove(o *overlay) {
 	delete(e.overlays, o.vni)
 	e.vnis.store(o.vni, nil)
 	e.leaveAll(o)
+	if o.trunk != nil {
+		e.leave(o)
+	}
 }
 
-// end closes the device of an overlay that was removed.
-func (o *overlay) end() error {
-	for _, t := range o.served {
+// end closes the device of an overlay that was removed, unless other VNIs share
+// it.
+func (e *Endpoint) end(o *overlay) error {
+	served := o.served
+	if o.trunk != nil {
+		e.mu.Lock()
+		members := o.trunk.members
+		e.mu.Unlock()
+		if members > 0 {
+			return nil
+		}
+		served = o.trunk.served
+	}
+	for _, t := range served {
 		t.worker.remove(t)
 	}
 	err := o.device.Close()
-	o.transmitters.Wait()
+	o.wait()
 	return err
 }
 
 // transmit starts the transmitters of an overlay. e.mu is held.
 func (e *Endpoint) transmit(o *overlay) {
+	served, tasks := &o.served, &o.transmitters
+	if o.trunk != nil {
+		if o.trunk.running {
+			return
+		}
+		o.trunk.running = true
+		served, tasks = &o.trunk.served, &o.trunk.transmitters
+	}
 	for i, reader := range o.device.Readers() {
-		t := &transmitter{e: e, o: o, queue: i, reader: reader, sender: e.conn.NewSender()}
+		t := &transmitter{e: e, o: o, trunk: o.trunk, queue: i, reader: reader, sender: e.conn.NewSender()}
 		if _, ok := reader.(tap.Pollable); ok && len(e.workers) > 0 {
 			t.worker = e.workers[i%len(e.workers)]
 			if t.worker.add(t) {
-				o.served = append(o.served, t)
+				*served = append(*served, t)
 				continue
 			}
 		}
-		o.transmitters.Go(func() {
+		tasks.Go(func() {
 			if err := t.run(); !errors.Is(err, net.ErrClosed) {
 				go e.lose(o, err)
 			}
 		})
-	}
-}
-
-// lose gives a VNI up whose device does not answer any more.
-func (e *Endpoint) lose(o *overlay, cause error) {
-	changed := e.changeGroups()
-	e.mu.Lock()
-	mine := e.overlays[o.vni] == o
-	last := mine && len(e.overlays) == 1
-	if mine && !last {
-		// In one step with the count: of several that vanish together, one
-		// finds itself the last.
-		e.remove(o)
-	}
-	e.mu.Unlock()
-	changed()
-	if !mine {
-		return // deleted meanwhile
-	}
-	e.log.Error("device is gone, its VNI ends", zap.Stringer("vni", o.vni), zap.String("device", o.device.Name()), zap.Error(cause))
-	if last {
-		e.fail(fmt.Errorf("vtep: device %s of VNI %v is gone: %w", o.device.Name(), o.vni, cause))
-		return
-	}
-	if err := o.end(); err != nil {
-		e.log.Warn("close device", zap.String("device", o.device.Name()), zap.Error(err))
 	}
 }
 
@@ -393,10 +409,14 @@ const (
 // tellRefused says once what offloads the kernel took back while running. e.mu
 // is held.
 func (e *Endpoint) tellRefused(o *overlay) {
-	if f := o.device.Features(); f != o.toldFeatures {
+	told := &o.toldFeatures
+	if o.trunk != nil {
+		told = &o.trunk.toldFeatures
+	}
+	if f := o.device.Features(); f != *told {
 		e.log.Warn("the kernel refused an offload of the device, frames go on without it", zap.String("device", o.device.Name()),
-			zap.Stringer("was", o.toldFeatures), zap.Stringer("is", f))
-		o.toldFeatures = f
+			zap.Stringer("was", *told), zap.Stringer("is", f))
+		*told = f
 	}
 	if n := e.conn.Limits().Segments; n != e.toldSegments {
 		e.log.Warn("the kernel refused trains of this length, datagrams go on in shorter ones", zap.Int("was", e.toldSegments), zap.Int("is", n))

@@ -24,8 +24,8 @@ type Group struct {
 	Device string
 }
 
-// GroupStatus is a multicast group of one VNI.
-type GroupStatus struct {
+// MulticastStatus is a multicast group of one VNI.
+type MulticastStatus struct {
 	Group  netip.Addr `json:"group"`
 	Port   uint16     `json:"port"`
 	Device string     `json:"device"`
@@ -91,7 +91,7 @@ type groupUse struct {
 // there or down, is no error: Status shows it, and it is tried again.
 func (e *Endpoint) AddGroup(v vxlan.VNI, g Group) error {
 	defer e.changeGroups()()
-	return e.change(v, "add group", func(o *overlay) error { return e.join(o, g) })
+	return e.change(v, "add group", func(o *overlay) error { return e.joinGroup(o, g) })
 }
 
 // DelGroup takes a group from a VNI. With the last group of a VNI its members
@@ -104,7 +104,7 @@ func (e *Endpoint) DelGroup(v vxlan.VNI, a netip.AddrPort) error {
 		if i < 0 {
 			return fmt.Errorf("%v: %w", a, ErrNoGroup)
 		}
-		e.leave(o, o.uses()[i])
+		e.leaveGroup(o, o.uses()[i])
 		return nil
 	})
 }
@@ -125,8 +125,8 @@ func (o *overlay) setUses(uses []groupUse) {
 	o.groups.Store(&uses)
 }
 
-// join adds a group to a VNI. e.changing and e.mu are held.
-func (e *Endpoint) join(o *overlay, g Group) error {
+// joinGroup adds a group to a VNI. e.changing and e.mu are held.
+func (e *Endpoint) joinGroup(o *overlay, g Group) error {
 	r := remote(g.Addr)
 	g.Addr = netip.AddrPortFrom(r.Addr.Addr().WithZone(""), r.Addr.Port())
 	r.Addr = g.Addr
@@ -203,7 +203,7 @@ func (e *Endpoint) receive(m *membership) {
 // joinAll adds all groups to a VNI, or none. e.mu is held.
 func (e *Endpoint) joinAll(o *overlay, groups []Group) error {
 	for _, g := range groups {
-		if err := e.join(o, g); err != nil {
+		if err := e.joinGroup(o, g); err != nil {
 			e.leaveAll(o)
 			return err
 		}
@@ -214,12 +214,12 @@ func (e *Endpoint) joinAll(o *overlay, groups []Group) error {
 // leaveAll takes all groups from a VNI that ends. e.mu is held.
 func (e *Endpoint) leaveAll(o *overlay) {
 	for _, u := range o.uses() {
-		e.leave(o, u)
+		e.leaveGroup(o, u)
 	}
 }
 
-// leave takes a group from a VNI. e.mu is held.
-func (e *Endpoint) leave(o *overlay, u groupUse) {
+// leaveGroup takes a group from a VNI. e.mu is held.
+func (e *Endpoint) leaveGroup(o *overlay, u groupUse) {
 	r := remote(u.Addr)
 	o.table.DelFlood(r)
 	o.dismiss(r, func(p *peer) { p.groups-- })
@@ -279,12 +279,12 @@ func (e *Endpoint) admitUnlisted(o *overlay, source netip.Addr, via *membership)
 	return nil
 }
 
-// groupStatus is in the order in which the groups were added.
-func (o *overlay) groupStatus() []GroupStatus {
-	var all []GroupStatus
+// multicastStatus is in the order in which the groups were added.
+func (o *overlay) multicastStatus() []MulticastStatus {
+	var all []MulticastStatus
 	for _, u := range o.uses() {
 		state := u.m.group.State()
-		s := GroupStatus{
+		s := MulticastStatus{
 			Group: u.Addr.Addr(), Port: u.Addr.Port(), Device: u.Device,
 			Joined: state.Err == nil, Joins: state.Joins,
 		}

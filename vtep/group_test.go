@@ -126,12 +126,12 @@ func TestGroupGetsOneCopy(t *testing.T) {
 	if len(s.Peers) != 1 || s.Peers[0].VTEP != vtepA.Addr() {
 		t.Errorf("peers %+v", s.Peers)
 	}
-	want := []GroupStatus{
+	want := []MulticastStatus{
 		{Group: groupOne.Addr(), Port: 4789, Device: "ens160", Joined: true, Joins: 1, TxFrames: 6, TxBytes: 6 * 64},
 		{Group: groupSix.Addr(), Port: 4789, Device: "ens160", Joined: true, Joins: 1, TxFrames: 6, TxBytes: 6 * 64},
 	}
-	if !slices.Equal(s.Groups, want) {
-		t.Errorf("groups %+v\nwant %+v", s.Groups, want)
+	if !slices.Equal(s.Multicast, want) {
+		t.Errorf("groups %+v\nwant %+v", s.Multicast, want)
 	}
 }
 
@@ -302,7 +302,7 @@ func TestAddAndDelGroup(t *testing.T) {
 	if got := destinations(p.send(raw(broadcast, host, 64))); !slices.Equal(got, []netip.AddrPort{vtepA}) {
 		t.Errorf("flooded to %v", got)
 	}
-	if s := r.e.Status().VNIs[0]; len(s.Groups) != 0 || len(s.Peers) != 1 {
+	if s := r.e.Status().VNIs[0]; len(s.Multicast) != 0 || len(s.Peers) != 1 {
 		t.Errorf("status %+v", s)
 	}
 }
@@ -359,7 +359,7 @@ func TestLostMembershipIsTold(t *testing.T) {
 	r.e.log = zap.New(core)
 	w.state = transport.ErrNoDevice
 	r.add(10, joins(groupOne))
-	if s := r.e.Status().VNIs[0].Groups[0]; s.Joined || s.Error != transport.ErrNoDevice.Error() {
+	if s := r.e.Status().VNIs[0].Multicast[0]; s.Joined || s.Error != transport.ErrNoDevice.Error() {
 		t.Errorf("status %+v", s)
 	}
 	g := w.joined[groupOne.Addr()]

@@ -114,7 +114,8 @@ func (n *neighbours) heard(frame []byte, now time.Duration) (full bool) {
 type answers struct {
 	writer tap.Writer
 	buf    [neighbour.MaxAnswer]byte
-	parts  [1][]byte
+	tag    [vxlan.VLANTagLen]byte // of a trunk
+	parts  [3][]byte
 	vector [1]tap.Vector
 }
 
@@ -185,8 +186,12 @@ func (t *transmitter) answer(m *neighbour.Message, frame []byte, e *neighbour.En
 		a = &answers{writer: t.o.device.NewWriter(t.queue)}
 		t.answers = a
 	}
-	a.parts[0] = m.AppendAnswer(a.buf[:0], frame, e.MAC, e.Router)
-	a.vector[0] = tap.Vector{Parts: a.parts[:]}
+	b := m.AppendAnswer(a.buf[:0], frame, e.MAC, e.Router)
+	parts := append(a.parts[:0], b)
+	if vid := t.o.vid; vid != 0 {
+		parts = append(a.parts[:0], b[:12], vlanTag(a.tag[:], vid), b[12:])
+	}
+	a.vector[0] = tap.Vector{Parts: parts}
 	if _, err := a.writer.Write(a.vector[:]); err != nil {
 		t.o.rx.dropDevice.Add(1)
 		return

@@ -19,6 +19,11 @@ type overlay struct {
 	mac    vxlan.MAC // of the device
 	table  *fdb.Table
 	learn  bool
+	outer  outerPolicy
+	header headerPolicy
+	vlan   VLANMode
+	trunk  *trunk // nil: the device is this VNI's alone
+	vid    uint16 // on the trunk; 0 = frames without a tag
 	// neighbours is nil where requests are flooded.
 	neighbours *neighbours
 

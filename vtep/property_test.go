@@ -16,12 +16,12 @@ import (
 
 // txDrops is all frames that were not sent.
 func (c *Counters) txDrops() uint64 {
-	return c.TxDropNoDestination + c.TxDropBadFrame + c.TxDropTooBig + c.TxDropUnreachable + c.TxDropNoBuffer + c.TxDropError + c.TxDropARPProxy
+	return c.TxDropNoDestination + c.TxDropBadFrame + c.TxDropVLAN + c.TxDropTooBig + c.TxDropUnreachable + c.TxDropNoBuffer + c.TxDropError + c.TxDropARPProxy
 }
 
 // rxDrops is all frames that came for the VNI and were not delivered.
 func (c *Counters) rxDrops() uint64 {
-	return c.RxDropUnknownVTEP + c.RxDropInvalidSource + c.RxDropOwnMAC + c.RxDropOwnAddress + c.RxDropStaticMAC + c.RxDropECN + c.RxDropOversize + c.RxDropDevice
+	return c.RxDropUnknownVTEP + c.RxDropInvalidSource + c.RxDropOwnMAC + c.RxDropOwnAddress + c.RxDropStaticMAC + c.RxDropECN + c.RxDropOversize + c.RxDropDevice + c.RxDropReservedBits + c.RxDropGroup + c.RxDropVLAN
 }
 
 // isSubsequence says whether a is b with some frames left out.

@@ -71,6 +71,7 @@ type rxTally struct {
 	ownAddress                 uint64
 	oversize, device           uint64
 	notLearned, ecnAlerts      uint64
+	reservedBits, group, vlan  uint64
 }
 
 // run carries batches until the underlay is closed, where no worker does. It
@@ -178,7 +179,7 @@ func innerLength(b []byte) int {
 func headersAtStride(t *transport.Train) bool {
 	for i := range t.Len() {
 		d := t.Datagram(i)
-		if _, _, err := vxlan.Parse(d); err != nil || vxlan.ReservedBits(d) != 0 {
+		if _, _, err := vxlan.Parse(d); err != nil || vxlan.ReservedBits(d)&^vxlan.GBPBits != 0 {
 			return false
 		}
 	}
@@ -211,8 +212,19 @@ func (r *receiver) packet(b []byte, segment int, tos uint8, now time.Duration) {
 		}
 		return
 	}
+	dontLearn := false
+	if out.o.header.inspects {
+		var ok bool
+		if ok, dontLearn = out.inspect(b); !ok {
+			return
+		}
+	}
+	if out.o.vlan != VLANKeep && tap.VLANTagged(frame) {
+		out.tally.vlan++
+		return
+	}
 	if mac := fdb.MAC(frame[6:12]); !r.known || mac != r.mac {
-		if !r.learn(mac, now) {
+		if !r.learn(mac, dontLearn, now) {
 			return
 		}
 	}
@@ -224,14 +236,18 @@ func (r *receiver) packet(b []byte, segment int, tos uint8, now time.Duration) {
 	if o := out.o; o.neighbours != nil && o.neighbours.heard(frame, now) {
 		o.rx.neighbourFull.Add(1)
 	}
+	size := len(frame)
+	if out.o.vid != 0 {
+		frame = pushTag(b, out.o.vid)
+	}
 	if out.coalesce.Add(frame, segment) == tap.Oversize {
 		out.tally.oversize++
 		return
 	}
 	out.tally.frames++
-	out.tally.bytes += uint64(len(frame))
+	out.tally.bytes += uint64(size)
 	r.peerFrames++
-	r.peerBytes += len(frame)
+	r.peerBytes += size
 	if out.coalesce.Full() {
 		out.flush()
 	}
@@ -267,8 +283,9 @@ func (r *receiver) turn(v vxlan.VNI, now time.Duration) bool {
 	return true
 }
 
-// learn notes where the station is and says whether its frame is accepted.
-func (r *receiver) learn(mac fdb.MAC, now time.Duration) bool {
+// learn notes where the station is, unless its frame asks not to, and says
+// whether the frame is accepted.
+func (r *receiver) learn(mac fdb.MAC, dontLearn bool, now time.Duration) bool {
 	out := r.out
 	o := out.o
 	r.known = false
@@ -281,7 +298,13 @@ func (r *receiver) learn(mac fdb.MAC, now time.Duration) bool {
 		return false
 	}
 	outcome := fdb.Static
-	if o.learn {
+	if dontLearn && o.learn {
+		// Static entries hold all the same. Nobody sends from no address, so
+		// that is what asks for them alone.
+		if o.table.Learn(mac, fdb.Remote{}, now) != fdb.Static {
+			return true
+		}
+	} else if o.learn {
 		outcome = o.table.Learn(mac, r.peer.remote, now)
 	}
 	switch outcome {
@@ -306,7 +329,7 @@ func (out *outlet) mark(frame []byte, outer vxlan.ECN) bool {
 	if in.Parse(frame) != nil || in.L3 == 0 {
 		return true // not IP: nothing to mark
 	}
-	e, verdict := vxlan.DecapECN(outer, in.ECN())
+	e, verdict := out.o.outer.decap(outer, in.ECN())
 	switch verdict {
 	case vxlan.ECNDrop:
 		out.tally.ecn++
@@ -348,14 +371,14 @@ func (out *outlet) failed(v *tap.Vector, _ error) {
 	t := &out.tally
 	t.device += uint64(merged)
 	t.frames -= uint64(merged)
-	t.bytes -= uint64(v.Len() + (merged-1)*int(v.Header.HeaderBytes))
+	t.bytes -= uint64(v.Len() + (merged-1)*int(v.Header.HeaderBytes) - merged*out.o.tagLen())
 }
 
 // add takes a batch's tally into the counters.
 func (c *rxCounters) add(t *rxTally) {
 	c.frames.Add(t.frames)
 	c.bytes.Add(t.bytes)
-	if t.unknownVTEP|t.invalidSource|t.ownMAC|t.ownAddress|t.staticMAC|t.ecn|t.oversize|t.device|t.notLearned|t.ecnAlerts == 0 {
+	if t.unknownVTEP|t.invalidSource|t.ownMAC|t.ownAddress|t.staticMAC|t.ecn|t.oversize|t.device|t.notLearned|t.ecnAlerts|t.reservedBits|t.group|t.vlan == 0 {
 		return
 	}
 	c.dropUnknownVTEP.Add(t.unknownVTEP)
@@ -368,4 +391,7 @@ func (c *rxCounters) add(t *rxTally) {
 	c.dropDevice.Add(t.device)
 	c.notLearnedFull.Add(t.notLearned)
 	c.ecnAlert.Add(t.ecnAlerts)
+	c.dropReservedBits.Add(t.reservedBits)
+	c.dropGroup.Add(t.group)
+	c.dropVLAN.Add(t.vlan)
 }

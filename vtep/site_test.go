@@ -81,18 +81,21 @@ func (s *site) join(v vxlan.VNI, mac vxlan.MAC, setup func(*VNIConfig)) *station
 	if err := s.e.AddVNI(cfg); err != nil {
 		s.t.Fatal(err)
 	}
-	go func() {
-		for {
-			f, err := st.dev.HostReceive()
-			if err != nil {
-				return
-			}
-			st.mu.Lock()
-			st.got = append(st.got, f)
-			st.mu.Unlock()
-		}
-	}()
+	go st.collect()
 	return st
+}
+
+// collect keeps what reaches the station until its device is closed.
+func (st *station) collect() {
+	for {
+		f, err := st.dev.HostReceive()
+		if err != nil {
+			return
+		}
+		st.mu.Lock()
+		st.got = append(st.got, f)
+		st.mu.Unlock()
+	}
 }
 
 // send sends frames and waits until they are where they go.

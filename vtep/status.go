@@ -27,8 +27,11 @@ type Status struct {
 
 // VNIStatus is one VNI of a Status.
 type VNIStatus struct {
-	VNI     vxlan.VNI `json:"vni"`
-	Device  string    `json:"device"`
+	VNI    vxlan.VNI `json:"vni"`
+	Device string    `json:"device"`
+	// VLAN is the VLAN id that frames of the VNI carry on the device, if it is
+	// a trunk.
+	VLAN    uint16    `json:"vlan,omitempty"`
 	MAC     vxlan.MAC `json:"mac"`
 	MTU     int       `json:"mtu"`
 	Offload string    `json:"offload"`
@@ -38,9 +41,13 @@ type VNIStatus struct {
 	ARP        string       `json:"arp"`
 	Neighbours int          `json:"neighbours"`
 	Peers      []PeerStatus `json:"peers"`
-	// Groups are the multicast groups that get a copy of what is flooded.
-	Groups   []GroupStatus `json:"groups,omitempty"`
-	Counters Counters      `json:"counters"`
+	// Multicast are the groups of the underlay that get a copy of what is
+	// flooded.
+	Multicast []MulticastStatus `json:"multicast,omitempty"`
+	Counters  Counters          `json:"counters"`
+	// Groups are those of frames that arrived and that GroupPolicy.Accept has,
+	// delivered in the end or not.
+	Groups []GroupStatus `json:"groups,omitempty"`
 }
 
 // PeerStatus is one VTEP that may speak in a VNI.
@@ -87,6 +94,8 @@ func (e *Endpoint) Status() Status {
 			RxDropBadHeader:  e.counters.dropBadHeader.Load(),
 			RxDropShortFrame: e.counters.dropShortFrame.Load(),
 			RxDropUnknownVNI: e.counters.dropUnknownVNI.Load(),
+
+			TxDropUnknownVLAN: e.counters.dropUnknownVLAN.Load(),
 		},
 		VNIs:    []VNIStatus{},
 		Workers: len(e.workers),
@@ -119,13 +128,14 @@ func (e *Endpoint) sorted() []*overlay {
 
 func (o *overlay) status(now time.Duration) VNIStatus {
 	v := VNIStatus{
-		VNI: o.vni, Device: o.device.Name(), MAC: o.mac, MTU: o.device.MTU(),
+		VNI: o.vni, Device: o.device.Name(), VLAN: o.vid, MAC: o.mac, MTU: o.device.MTU(),
 		Offload:  o.device.Features().String(),
 		Queues:   len(o.device.Readers()),
 		Entries:  o.table.Len(),
 		ARP:      ARPFlood.String(),
 		Peers:    []PeerStatus{},
 		Counters: read(&o.rx, &o.tx),
+		Groups:   o.header.groups.status(),
 	}
 	if n := o.neighbours; n != nil {
 		v.ARP, v.Neighbours = n.mode.String(), n.table.Len()
@@ -145,7 +155,7 @@ func (o *overlay) status(now time.Duration) VNIStatus {
 		}
 		v.Peers = append(v.Peers, ps)
 	}
-	v.Groups = o.groupStatus()
+	v.Multicast = o.multicastStatus()
 	slices.SortFunc(v.Peers, func(a, b PeerStatus) int { return a.VTEP.Compare(b.VTEP) })
 	return v
 }

@@ -28,12 +28,16 @@ const (
 // runs to completion: whoever reads a frame also sends it.
 type transmitter struct {
 	e      *Endpoint
-	o      *overlay
-	queue  int // of the device
+	o      *overlay // of a trunk: that of the frames at hand
+	queue  int      // of the device
 	reader tap.Reader
 	sender transport.Sender
 
 	answers *answers // made with the first
+
+	trunk  *trunk // nil: the device is o's alone
+	owners []*overlay
+	mine   []tap.Frame
 
 	// Where a worker serves it.
 	worker *worker
@@ -52,6 +56,7 @@ type workshop struct {
 	trains []transport.Train
 	owners []trainOwner // of trains
 	open   bool         // the last train may grow
+	outer  outerFields  // of that train
 
 	frames []pending
 	lanes  []lane
@@ -63,9 +68,9 @@ type workshop struct {
 
 // pending is what is known of one frame of the batch.
 type pending struct {
-	next int32 // the lane's next frame, -1 = none
-	tos  uint8
-	hash uint32
+	next  int32 // the lane's next frame, -1 = none
+	hash  uint32
+	outer outerFields
 }
 
 // lane is a queue of frames with one destination and one source port, in the
@@ -80,6 +85,7 @@ type lane struct {
 
 // trainOwner is who a train counts for.
 type trainOwner struct {
+	tx      *txCounters
 	peer    *peer
 	frames  int
 	bytes   int
@@ -117,8 +123,17 @@ func (t *transmitter) carry(w *workshop, frames []tap.Frame) {
 
 // pack makes trains of a batch.
 func (w *workshop) pack(t *transmitter, frames []tap.Frame) {
+	if t.trunk != nil {
+		w.dispatch(t, frames)
+		return
+	}
+	w.packOwn(t, frames)
+}
+
+// packOwn makes trains of frames that are all of t.o.
+func (w *workshop) packOwn(t *transmitter, frames []tap.Frame) {
 	w.sort(t, frames)
-	header := binary.BigEndian.Uint64(headerBytes(t.o.vni))
+	header := binary.BigEndian.Uint64(headerBytes(t.o.vni)) | t.o.header.extension
 	for i := range w.lanes {
 		w.build(t, &w.lanes[i], frames, header)
 	}
@@ -147,6 +162,10 @@ func (w *workshop) sort(t *transmitter, frames []tap.Frame) {
 	for i := range frames {
 		f := &frames[i]
 		w.frames = append(w.frames, pending{next: -1})
+		if o.vlan != VLANKeep && tap.VLANTagged(f.Bytes) && !o.untag(f) {
+			o.tx.dropVLAN.Add(w.standsFor(f))
+			continue
+		}
 		if w.inner.Parse(f.Bytes) != nil {
 			o.tx.dropBadFrame.Add(1)
 			continue
@@ -166,7 +185,7 @@ func (w *workshop) sort(t *transmitter, frames []tap.Frame) {
 		}
 		p := &w.frames[i]
 		p.hash = w.inner.Hash
-		p.tos = uint8(vxlan.EncapECN(w.inner.ECN()))
+		p.outer = o.outer.of(&w.inner)
 		w.enqueue(o, to, replicas, uint32(uint64(p.hash)*flows>>32), int32(i))
 	}
 }
@@ -267,8 +286,7 @@ func (w *workshop) owner() *trainOwner      { return &w.owners[len(w.owners)-1] 
 // continues says whether the open train takes one more datagram of size bytes
 // from this frame, apart from its stride.
 func (w *workshop) continues(p *pending, size int) bool {
-	tr := w.train()
-	return tr.TOS == p.tos && len(tr.Buf)+size <= transport.MaxBytes && w.owner().frames < w.segments
+	return w.outer == p.outer && len(w.train().Buf)+size <= transport.MaxBytes && w.owner().frames < w.segments
 }
 
 // begin closes the open train and opens one with this stride. There is room
@@ -279,9 +297,11 @@ func (w *workshop) begin(t *transmitter, l *lane, p *pending, stride int) {
 		w.flush(t)
 	}
 	w.trains = append(w.trains, transport.Train{
-		Buf: w.buf[w.used:w.used], Stride: stride, Hash: p.hash, TOS: p.tos,
+		Buf: w.buf[w.used:w.used], Stride: stride, Hash: p.hash,
 	})
-	w.owners = append(w.owners, trainOwner{peer: l.peer})
+	p.outer.put(w.train())
+	w.outer = p.outer
+	w.owners = append(w.owners, trainOwner{tx: &t.o.tx, peer: l.peer})
 	w.open = true
 }
 
@@ -327,21 +347,12 @@ func (w *workshop) flush(t *transmitter) { w.send(t, t.sender.Send) }
 func (w *workshop) trySend(t *transmitter) bool { return w.send(t, t.sender.TrySend) }
 
 func (w *workshop) send(t *transmitter, send func([]transport.Train) (int, error)) bool {
-	tx := &t.o.tx
-	var frames, bytes, flooded int
+	var sum sendTally
 	blocked := false
 	for w.sent < len(w.trains) && !blocked {
 		n, err := send(w.trains[w.sent:])
-		for _, o := range w.owners[w.sent : w.sent+n] {
-			frames += o.frames
-			bytes += o.bytes
-			if o.flooded {
-				flooded += o.frames
-			}
-			if o.peer != nil {
-				o.peer.txFrames.Add(uint64(o.frames))
-				o.peer.txBytes.Add(uint64(o.bytes))
-			}
+		for i := range n {
+			sum.add(&w.owners[w.sent+i])
 		}
 		w.sent += n
 		switch {
@@ -349,24 +360,55 @@ func (w *workshop) send(t *transmitter, send func([]transport.Train) (int, error
 		case err == transport.ErrWouldBlock:
 			blocked = true
 		case w.lastMayFit(w.sent, err):
-			tx.drop(err, w.owners[w.sent].frames-1)
+			o := &w.owners[w.sent]
+			o.tx.drop(err, o.frames-1)
 			w.keepLast(w.sent)
 		default:
-			tx.drop(err, w.owners[w.sent].frames)
+			o := &w.owners[w.sent]
+			o.tx.drop(err, o.frames)
 			w.sent++
 		}
 	}
-	if frames > 0 {
-		tx.frames.Add(uint64(frames))
-		tx.bytes.Add(uint64(bytes))
-	}
-	if flooded > 0 {
-		tx.flooded.Add(uint64(flooded))
-	}
+	sum.settle()
 	if !blocked {
 		w.discard()
 	}
 	return !blocked
+}
+
+// sendTally gathers what was sent of one VNI, so that its counters are touched
+// once a Send. Only those of a trunk share a workshop.
+type sendTally struct {
+	tx                     *txCounters
+	frames, bytes, flooded int
+}
+
+func (s *sendTally) add(o *trainOwner) {
+	if o.tx != s.tx {
+		s.settle()
+		s.tx = o.tx
+	}
+	s.frames += o.frames
+	s.bytes += o.bytes
+	if o.flooded {
+		s.flooded += o.frames
+	}
+	if o.peer != nil {
+		o.peer.txFrames.Add(uint64(o.frames))
+		o.peer.txBytes.Add(uint64(o.bytes))
+	}
+}
+
+// settle counts what was gathered.
+func (s *sendTally) settle() {
+	if s.frames > 0 {
+		s.tx.frames.Add(uint64(s.frames))
+		s.tx.bytes.Add(uint64(s.bytes))
+	}
+	if s.flooded > 0 {
+		s.tx.flooded.Add(uint64(s.flooded))
+	}
+	*s = sendTally{}
 }
 
 // discard forgets all trains.

@@ -49,6 +49,6 @@
 //
 // The outer IP header is written without options and extension headers; on
 // reading, IPv4 options are stepped over, IPv6 extension headers and fragments
-// refused. The group policy and generic protocol extensions, which give a
-// meaning to reserved bits, are not read: see [ReservedBits].
+// refused. Of the extensions that give a meaning to reserved bits, [GBP] reads the
+// group policy; the generic protocol extension is not read.
 package vxlan

@@ -36,6 +36,10 @@ const (
 	// definedBits are the bits of the header, as a big-endian number, to which
 	// RFC 7348 gives a meaning: the I flag and the VNI. The rest is reserved.
 	definedBits = flagI | uint64(MaxVNI)<<8
+
+	// ReservedBitsMask are the bits of the header, as a big-endian number, that
+	// RFC 7348 section 5 reserves: all that [ReservedBits] may return.
+	ReservedBitsMask uint64 = ^uint64(definedBits)
 )
 
 // Header is a VXLAN header: 8 bytes, of which all that RFC 7348 section 5 does
@@ -69,7 +73,8 @@ func Parse(b []byte) (h Header, frame []byte, err error) {
 // reserves, as a big-endian 64-bit number in which the I flag and the VNI are
 // cleared: 0 for a header as RFC 7348 wants it sent. With a mask of the bits to
 // tolerate, ReservedBits(b)&^mask != 0 is the stricter rule of the Linux
-// kernel. It panics if b is shorter than [HeaderLen].
+// kernel. Some of them are those of an extension: see [GBPBits]. It panics if b
+// is shorter than [HeaderLen].
 func ReservedBits(b []byte) uint64 {
 	return binary.BigEndian.Uint64(b) &^ definedBits
 }

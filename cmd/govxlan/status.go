@@ -76,7 +76,11 @@ func printStatus(w io.Writer, s control.Status) error {
 		fmt.Fprintf(w, "  dropped before any VNI: %s\n", d)
 	}
 	for _, v := range s.VNIs {
-		fmt.Fprintf(w, "\nvni %v  device %s  mac %v  mtu %d\n", v.VNI, v.Device, v.MAC, v.MTU)
+		device := v.Device
+		if v.VLAN != 0 {
+			device = fmt.Sprintf("%s vlan %d", device, v.VLAN)
+		}
+		fmt.Fprintf(w, "\nvni %v  device %s  mac %v  mtu %d\n", v.VNI, device, v.MAC, v.MTU)
 		fmt.Fprintf(w, "  offload %s  queues %d  fdb %d entries\n", v.Offload, v.Queues, v.Entries)
 		if v.ARP != vtep.ARPFlood.String() {
 			fmt.Fprintf(w, "  arp %s  neighbours %d  answered %d\n", v.ARP, v.Neighbours, v.Counters.TxARPAnswered)
@@ -85,7 +89,7 @@ func printStatus(w io.Writer, s control.Status) error {
 		if d := drops(v.Counters); d != "" {
 			fmt.Fprintf(w, "  dropped: %s\n", d)
 		}
-		for _, g := range v.Groups {
+		for _, g := range v.Multicast {
 			name, state := g.Group.String(), "joined"
 			if g.Port != s.Port {
 				name = fmt.Sprintf("%s port %d", name, g.Port)
@@ -94,6 +98,9 @@ func printStatus(w io.Writer, s control.Status) error {
 				state = "not joined: " + g.Error
 			}
 			fmt.Fprintf(w, "  group %s dev %s  tx %d frames %s  %s\n", name, g.Device, g.TxFrames, size(g.TxBytes), state)
+		}
+		if len(v.Groups) > 0 {
+			fmt.Fprintf(w, "  frames of groups: %s\n", groups(v.Groups))
 		}
 		t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
 		fmt.Fprintln(t, "  PEER\tHEARD\tRX FRAMES\tRX\tTX FRAMES\tTX")
@@ -116,6 +123,20 @@ func printStatus(w io.Writer, s control.Status) error {
 		}
 	}
 	return nil
+}
+
+// groups lists the groups of group policy that frames came from.
+func groups(all []vtep.GroupStatus) string {
+	const most = 8 // of one line; all are in the JSON form
+	var list []string
+	for i, g := range all {
+		if i == most {
+			list = append(list, fmt.Sprintf("and %d more", len(all)-most))
+			break
+		}
+		list = append(list, fmt.Sprintf("%d (%d)", g.Group, g.RxFrames))
+	}
+	return strings.Join(list, ", ")
 }
 
 // duration of a status, readable.

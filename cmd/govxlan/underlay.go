@@ -13,3 +13,11 @@ type underlay struct {
 	// overlayMTU is the largest that fits all of them; 0 = not known.
 	overlayMTU int
 }
+
+// families says which address families this endpoint has.
+func (u *underlay) families() (v4, v6 bool) {
+	for _, a := range u.local {
+		v4, v6 = v4 || a.Is4(), v6 || a.Is6()
+	}
+	return v4, v6
+}

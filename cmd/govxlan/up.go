@@ -27,6 +27,7 @@ import (
 // upFlags are the flags of up as typed.
 type upFlags struct {
 	vni          uint32
+	vniGiven     bool
 	peers        []string
 	groups       []string
 	multicastTTL int
@@ -53,6 +54,9 @@ type upFlags struct {
 	logFormat    string
 	control      string
 	pprof        string
+	outer        outerFlags
+	header       headerFlags
+	vlan         vlanFlags
 }
 
 func newUpCommand() *cobra.Command {
@@ -76,7 +80,8 @@ one line when frames can flow, and remove everything on SIGINT or SIGTERM.`,
   govxlan up --vni 7 --peer 192.168.52.204 --peer '[fd00::205]:4790'`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			if !cmd.Flags().Changed("vni") {
+			f.vniGiven = cmd.Flags().Changed("vni")
+			if !f.vniGiven && len(f.vlan.maps) == 0 {
 				return usagef("up needs --vni N (0 to 16777215), for example: govxlan up --vni 4097 --peer 192.168.52.204")
 			}
 			if cmd.Flags().Changed("peer") && len(f.peers) == 0 {
@@ -106,7 +111,7 @@ one line when frames can flow, and remove everything on SIGINT or SIGTERM.`,
 	fs.StringVar(&f.local, "local", "", "source and listening address (default: by the route to the first peer)")
 	fs.StringVar(&f.dev, "dev", "", "underlay interface (default: by route)")
 	fs.Uint16Var(&f.port, "port", vxlan.Port, "UDP port to listen on and to send to")
-	fs.StringVar(&f.sourcePorts, "source-ports", fmt.Sprintf("%d-%d", vxlan.SourcePortLo, vxlan.SourcePortHi), "outer source ports LO-HI, by hash of the inner flow")
+	fs.StringVar(&f.sourcePorts, "source-ports", fmt.Sprintf("%d-%d", vxlan.SourcePortLo, vxlan.SourcePortHi), "outer source ports LO-HI, by hash of the inner flow, or one port")
 	fs.StringVar(&f.name, "name", "", "name of the TAP device (default: vx<VNI>)")
 	fs.StringSliceVar(&f.addrs, "addr", nil, "address on the TAP, ADDR/BITS; repeatable")
 	fs.StringVar(&f.mac, "mac", "", "MAC address of the TAP (default: derived from VNI and local address)")
@@ -125,6 +130,9 @@ one line when frames can flow, and remove everything on SIGINT or SIGTERM.`,
 	fs.DurationVar(&f.busyPoll, "busy-poll", 0, "poll this long before sleeping, such as 50us: latency for CPU (default off)")
 	fs.StringVar(&f.pprof, "pprof", "", "serve profiles on this loopback address, such as 127.0.0.1:6060")
 	fs.StringVar(&f.logLevel, "log-level", "info", "debug, info, warn or error")
+	f.outer.add(fs)
+	f.header.add(fs)
+	f.vlan.add(fs)
 	fs.StringVar(&f.logFormat, "log-format", "text", "text or json, on standard error")
 	return cmd
 }
@@ -152,6 +160,9 @@ type upPlan struct {
 	busyPoll     time.Duration
 	control      string
 	pprof        string
+	outer        outerPlan
+	header       headerPlan
+	vlan         vlanPlan
 	newLogger    func(io.Writer) *zap.Logger
 }
 
@@ -178,6 +189,17 @@ func (f *upFlags) plan() (*upPlan, error) {
 	if !p.vni.Valid() {
 		return nil, usagef("--vni %d: a VNI has 24 bits, so 0 to %d", f.vni, vxlan.MaxVNI)
 	}
+	var err error
+	if p.vlan, err = f.vlan.plan(p.vni, f.vniGiven); err != nil {
+		return nil, err
+	}
+	if !f.vniGiven && len(p.vlan.trunk) > 0 {
+		// It stands for the whole in what is named or derived from a VNI.
+		p.vni = p.vlan.trunk[0].vni
+		if len(f.addrs) > 0 {
+			return nil, usagef("--addr %s is for frames without a VLAN tag, which --vlan-map takes nowhere: give them a VNI with --vni", f.addrs[0])
+		}
+	}
 	if f.port == 0 {
 		return nil, usagef("--port 0: give the UDP port to listen on, such as %d", vxlan.Port)
 	}
@@ -203,7 +225,6 @@ func (f *upFlags) plan() (*upPlan, error) {
 			return nil, usagef("--local %q: one address of each family at most", f.local)
 		}
 	}
-	var err error
 	if p.sourcePorts, err = vxlan.ParsePortRange(f.sourcePorts); err != nil {
 		return nil, usagef("--source-ports %q: give LO-HI, such as %d-%d", f.sourcePorts, vxlan.SourcePortLo, vxlan.SourcePortHi)
 	}
@@ -264,6 +285,12 @@ func (f *upFlags) plan() (*upPlan, error) {
 	if p.maxEntries = f.maxEntries; p.maxEntries == 0 {
 		p.maxEntries = -1
 	}
+	if p.outer, err = f.outer.plan(); err != nil {
+		return nil, err
+	}
+	if p.header, err = f.header.plan(); err != nil {
+		return nil, err
+	}
 	if p.arp, err = f.arp.plan(); err != nil {
 		return nil, err
 	}
@@ -316,11 +343,16 @@ func (p *upPlan) run(ctx context.Context, stdout, stderr io.Writer) (err error) 
 		}
 	}
 
-	conn, err := transport.ListenUDP(transport.UDPConfig{
+	if err := p.outer.checkFamilies(under.families()); err != nil {
+		return usageError{err}
+	}
+	sockets := transport.UDPConfig{
 		Local: under.local, Port: p.port, Device: p.dev,
 		SourcePortLo: p.sourcePorts.Lo, SourcePortHi: p.sourcePorts.Hi, MulticastTTL: p.multicastTTL,
 		Receivers: p.queues, NoGSO: !p.offload, NoGRO: !p.offload,
-	})
+	}
+	p.outer.apply(&sockets)
+	conn, err := transport.ListenUDP(sockets)
 	if err != nil {
 		return p.explainListen(err, under.local)
 	}
@@ -347,12 +379,17 @@ func (p *upPlan) run(ctx context.Context, stdout, stderr io.Writer) (err error) 
 		return err
 	}
 	endpoint, err := vtep.New(vtep.Config{Conn: conn, Logger: log, Workers: p.workers, BusyPoll: p.busyPoll})
-	if err == nil {
+	for _, m := range p.vlan.vnis(p.vni) {
+		if err != nil {
+			break
+		}
 		err = endpoint.AddVNI(vtep.VNIConfig{
-			VNI: p.vni, Device: dev, Peers: peers, Groups: p.groups,
+			VNI: m.vni, Device: dev, Trunk: len(p.vlan.trunk) > 0, VID: m.vid, Peers: peers, Groups: p.groups,
 			AllowUnknownVTEPs: p.allowUnknown, DisableLearning: !p.learning,
 			Ageing: p.ageing, MaxEntries: p.maxEntries,
-			ARP: p.arp.mode, Neighbours: p.arp.neighbours, SnoopNeighbours: p.arp.snoop,
+			Outer: p.outer.OuterConfig, ReservedBits: p.header.reserved, GroupPolicy: p.header.policy,
+			VLAN: p.vlan.mode,
+			ARP:  p.arp.mode, Neighbours: p.arp.neighbours, SnoopNeighbours: p.arp.snoop,
 		})
 	}
 	if err != nil {
@@ -361,6 +398,9 @@ func (p *upPlan) run(ctx context.Context, stdout, stderr io.Writer) (err error) 
 	server, err := p.listenControl(endpoint)
 	if err != nil {
 		return errors.Join(err, endpoint.Close())
+	}
+	if p.outer.zero4 || p.outer.zero6 {
+		log.Info("the outer UDP checksum is off, for which the kernel takes no UDP_SEGMENT: datagrams leave one by one")
 	}
 	log.Info("endpoint is up", zap.Stringer("vni", p.vni), zap.String("device", dev.Name()),
 		zap.Stringer("offload", dev.Features()), zap.Int("queues", len(dev.Readers())), zap.Int("workers", p.workers),
@@ -408,8 +448,12 @@ func upLine(p *upPlan, conn transport.Conn, dev tap.Device, peers []netip.AddrPo
 	if len(names) == 0 {
 		names = []string{"none"}
 	}
-	return fmt.Sprintf("up %s vni %v local %s peers %s%s mtu %d mac %v", dev.Name(), p.vni,
+	line := fmt.Sprintf("up %s vni %v local %s peers %s%s mtu %d mac %v", dev.Name(), p.vni,
 		strings.Join(locals, ","), strings.Join(names, ","), groupWords(p), dev.MTU(), dev.MAC())
+	if trunk := p.vlan.String(); trunk != "" {
+		line += " vlans " + trunk
+	}
+	return line
 }
 
 // explainListen says who holds the port, and what to do.
@@ -419,6 +463,8 @@ func (p *upPlan) explainListen(err error, local []netip.Addr) error {
 		return fmt.Errorf("UDP port %d is held by %s: stop that, or choose another with --port (the peers must use the same)", p.port, portHolder(p.port))
 	case errors.Is(err, transport.ErrNoAddress):
 		return fmt.Errorf("local address %v is not on this host: give one that 'ip address' shows with --local", local[0])
+	case errors.Is(err, transport.ErrSharedSourcePort):
+		return fmt.Errorf("--df inherit sends from two sockets a port, which --source-ports %v does not allow where --port %d receives: give another or a wider range", p.sourcePorts, p.port)
 	case errors.Is(err, transport.ErrNoSourcePort):
 		return fmt.Errorf("no port of --source-ports %v is free: give a wider range", p.sourcePorts)
 	case p.dev != "" && errors.Is(err, syscall.ENODEV):

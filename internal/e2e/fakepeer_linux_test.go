@@ -125,6 +125,7 @@ type outer struct {
 	src, dst         netip.AddrPort
 	ttl, tos         uint8
 	df, fragment     bool
+	label            uint32 // IPv6
 	checksum, length uint16 // of UDP
 	payload          []byte // of UDP: header and inner frame
 }
@@ -144,7 +145,7 @@ func parseOuter(packet []byte) (o outer, ok bool) {
 	case *layers.IPv6:
 		src, _ = netip.AddrFromSlice(ip.SrcIP)
 		dst, _ = netip.AddrFromSlice(ip.DstIP)
-		o.ttl, o.tos = ip.HopLimit, ip.TrafficClass
+		o.ttl, o.tos, o.label = ip.HopLimit, ip.TrafficClass, ip.FlowLabel
 		o.fragment = ip.NextHeader == layers.IPProtocolIPv6Fragment
 	default:
 		return o, false

@@ -151,7 +151,7 @@ func TestD31GroupFlood(t *testing.T) {
 			return c.TxFrames-before.TxFrames == 3*each && c.TxFlooded == c.TxFrames && c.RxFrames-before.RxFrames == 2*3*each
 		})
 		s := a.program.status().VNIs[0]
-		if g := s.Groups; len(g) != 1 || g[0].Group != groups[v6] || !g[0].Joined || g[0].Joins != 1 || g[0].TxFrames != s.Counters.TxFrames {
+		if g := s.Multicast; len(g) != 1 || g[0].Group != groups[v6] || !g[0].Joined || g[0].Joins != 1 || g[0].TxFrames != s.Counters.TxFrames {
 			t.Errorf("groups %+v", g)
 		}
 		if len(s.Peers) != 2 || !s.Peers[0].Member || s.Peers[0].RxFrames != 3*each {
@@ -399,7 +399,7 @@ func TestGroupRecovers(t *testing.T) {
 			state := func(joins uint64, words string) {
 				t.Helper()
 				eventually(t, func() error {
-					g := a.program.status().VNIs[0].Groups[0]
+					g := a.program.status().VNIs[0].Multicast[0]
 					if g.Joins != joins || g.Joined != (words == "") || !strings.Contains(g.Error, words) {
 						return fmt.Errorf("group %+v, want %d joins and %q", g, joins, words)
 					}

@@ -91,6 +91,30 @@ func TestWrongFlags(t *testing.T) {
 		{append(peer, "--pprof", "192.168.52.203:6060"), "192.168.52.203:6060"},
 		{append(peer, "--log-level", "loud"), "loud"},
 		{append(peer, "--log-format", "xml"), "xml"},
+		{append(peer, "--ttl", "0"), "--ttl"},
+		{append(peer, "--ttl", "256"), "256"},
+		{append(peer, "--ttl", "x"), "inherit"},
+		{append(peer, "--tos", "1"), "ECN"},
+		{append(peer, "--tos", "256"), "256"},
+		{append(peer, "--tos", "x"), "inherit"},
+		{append(peer, "--ecn", "rfc3168"), "rfc3168"},
+		{append(peer, "--df", "yes"), "yes"},
+		{append(peer, "--flow-label", "1048576"), "1048576"},
+		{append(peer, "--flow-label", "-1"), "-1"},
+		{append(peer, "--udp-csum=perhaps"), "perhaps"},
+		{append(peer, "--vlan", "trunk"), "trunk"},
+		{append(peer, "--vlan-map", "100"), "100"},
+		{append(peer, "--vlan-map", "0=5"), "0=5"},
+		{append(peer, "--vlan-map", "4095=5"), "4095=5"},
+		{append(peer, "--vlan-map", "100=16777216"), "16777216"},
+		{append(peer, "--vlan-map", "100=5,100=6"), "twice"},
+		{append(peer, "--vlan-map", "100=5", "--vlan-map", "101=5"), "twice"},
+		{append(peer, "--gbp", "65536"), "65536"},
+		{append(peer, "--gbp", "5,learn"), "5,learn"},
+		{append(peer, "--gbp-accept", "1,x"), "x"},
+		{append(peer, "--reserved-bits", "loose"), "loose"},
+		{append(peer, "--reserved-bits", "0x0800000000000000"), "I flag"},
+		{append(peer, "--reserved-bits", "256"), "VNI"},
 		{append(peer, "--no-such-flag"), "--no-such-flag"},
 		{append(peer, "-x"), "x"},
 		{append(peer, "stray"), "stray"},
@@ -103,6 +127,36 @@ func TestWrongFlags(t *testing.T) {
 		t.Run(strings.Join(args, " "), func(t *testing.T) {
 			refusedCmd(t, ns, ns.Command(t.Context(), govxlan, args...), 2, []string{args[len(args)-1]})
 		})
+	}
+}
+
+// TestImpossibleCombinations: flags that contradict each other, or the addresses
+// of the underlay, are refused in a sentence that names both.
+func TestImpossibleCombinations(t *testing.T) {
+	t.Parallel()
+	hosts := newHosts(t, "combine", 2, wiring{})
+	a, b := hosts[0], hosts[1]
+	v4 := []string{"--vni", "4097", "--peer", b.ip4.String()}
+	v6 := []string{"--vni", "4097", "--peer", b.ip6.String()}
+	for _, c := range []struct {
+		code  int
+		args  []string
+		words []string
+	}{
+		{2, append(v4, "--flow-label", "5"), []string{"--flow-label", "--peer", "IPv6"}},
+		{2, append(v4, "--flow-label", "inherit"), []string{"--flow-label", "--peer", "IPv6"}},
+		{2, append(v4, "--udp-zero-csum6-tx"), []string{"--udp-zero-csum6-tx", "--peer", "--udp-csum"}},
+		{2, append(v4, "--udp-zero-csum6-rx"), []string{"--udp-zero-csum6-rx", "--peer"}},
+		{2, append(v4, "--gbp", "5", "--reserved-bits", "0x8000000000000000"), []string{"--gbp", "--reserved-bits"}},
+		{2, append(v4, "--gbp-accept", "5", "--reserved-bits", "0xffff00000000"), []string{"--gbp-accept", "--reserved-bits"}},
+		{2, append(v4, "--vlan-map", "100=4097"), []string{"--vlan-map", "--vni", "4097"}},
+		{2, []string{"--peer", b.ip4.String(), "--vlan-map", "100=5", "--addr", "10.0.1.1/24"}, []string{"--vlan-map", "--addr", "--vni"}},
+		{2, append(v6, "--udp-csum=false"), []string{"--udp-csum", "--peer", "--udp-zero-csum6-tx"}},
+		{2, append(v6, "--df", "set"), []string{"--df", "--peer", "IPv6"}},
+		{2, append(v6, "--df", "inherit"), []string{"--df", "--peer", "IPv6"}},
+		{1, append(v4, "--df", "inherit", "--source-ports", "4789"), []string{"--df inherit", "--source-ports", "--port"}},
+	} {
+		t.Run(strings.Join(c.args, " "), func(t *testing.T) { refused(t, a.Namespace, c.code, c.words, c.args...) })
 	}
 }
 

@@ -42,9 +42,15 @@ type VXLANConfig struct {
 	NoLocalBypass              bool // send to own addresses too (Linux 6.5)
 	Proxy, L2Miss, L3Miss      bool
 	GBP                        bool
-	MAC                        string
-	MTU                        int
-	Bridge                     string // the device becomes its port
+	FlowLabel                  uint32 // IPv6
+	FlowLabelInherit           bool   // Linux 6.7
+	// ReservedBits are those of the header that no packet may have set, of
+	// which the kernel has a list of its own unless it is given one (Linux
+	// 6.14).
+	ReservedBits *uint64
+	MAC          string
+	MTU          int
+	Bridge       string // the device becomes its port
 
 	// Namespace is where the device lives, and its Bridge, while its socket
 	// stays in the namespace that makes it: what Docker does with its overlay
@@ -180,6 +186,16 @@ func (ns *Namespace) vxlanRequest(c VXLANConfig) (*nl.NetlinkRequest, error) {
 	flag(unix.IFLA_VXLAN_PROXY, c.Proxy)
 	flag(unix.IFLA_VXLAN_L2MISS, c.L2Miss)
 	flag(unix.IFLA_VXLAN_L3MISS, c.L3Miss)
+	if c.FlowLabel != 0 {
+		data.AddRtAttr(unix.IFLA_VXLAN_LABEL, binary.BigEndian.AppendUint32(nil, c.FlowLabel))
+	}
+	if c.FlowLabelInherit {
+		u32(unix.IFLA_VXLAN_LABEL_POLICY, 1)
+	}
+	if c.ReservedBits != nil {
+		const reservedBits = unix.IFLA_VXLAN_LABEL_POLICY + 1
+		data.AddRtAttr(reservedBits, binary.BigEndian.AppendUint64(nil, *c.ReservedBits))
+	}
 	if c.GBP {
 		data.AddRtAttr(unix.IFLA_VXLAN_GBP, nil)
 	}
