@@ -47,7 +47,24 @@ func newGroup(t *testing.T, kinds []string, v6 bool, w wiring, flags ...string) 
 		n.port = openPort(t, h.Namespace, device, false)
 		nodes = append(nodes, n)
 	}
+	if w.snooping {
+		// A switch takes a moment to hear of a member.
+		hosts[0].awaitMembers(t, groups[v6], len(kinds))
+	}
 	return nodes, hosts[len(kinds)]
+}
+
+// awaitMembers waits until the switch knows so many ports with members.
+func (h *host) awaitMembers(t *testing.T, group netip.Addr, ports int) {
+	t.Helper()
+	eventually(t, func() error {
+		n, err := h.middle.Joined("br0", group)
+		must(t, err)
+		if n != ports {
+			return fmt.Errorf("the switch knows members of %v behind %d ports, want %d", group, n, ports)
+		}
+		return nil
+	})
 }
 
 func eachGroup(t *testing.T, f func(t *testing.T, nodes []*node, outside *host, v6, snooping bool)) {
@@ -192,9 +209,9 @@ func TestD30GroupLearning(t *testing.T) {
 		if f := b.port.recvTest(time.Time{}); f != nil {
 			t.Errorf("one saw what was for another: %x", f)
 		}
-		if c := a.program.counters(); c.TxFlooded != 1 || c.TxFrames != 41 || c.RxDropUnknownVTEP != 0 {
-			t.Errorf("counters %+v", c)
-		}
+		a.program.awaitCounters("one frame flooded of 41, none dropped", func(c vtep.Counters) bool {
+			return c.TxFlooded == 1 && c.TxFrames == 41 && c.RxDropUnknownVTEP == 0
+		})
 	})
 }
 
@@ -214,6 +231,7 @@ func TestGroupTraffic(t *testing.T) {
 				up(t, a.Namespace, "--vni", "4097", "--group", groups[v6].String(), "--dev", underlayDevice, "--offload", offload,
 					"--addr", inner4A.String()+"/24", "--addr", inner6A.String()+"/64")
 				must(t, a.AwaitAddr(inner6A))
+				a.awaitMembers(t, groups[v6], 2)
 				ping(t, a.Namespace, inner4B, 3, "-M", "do", "-s", fmt.Sprint(groupMTU[v6]-28))
 				ping(t, b.Namespace, inner6A, 3)
 				must(t, transfer(a.Namespace, b.Namespace, inner4B, 4<<20))
@@ -262,9 +280,7 @@ func TestGroupBesidePeers(t *testing.T) {
 		port.send(back)
 		near.expect(back)
 	}
-	if c := p.counters(); c.TxFlooded != 150 || c.RxFrames != 3 {
-		t.Errorf("counters %+v", c)
-	}
+	p.awaitCounters("150 copies sent, 3 frames received", func(c vtep.Counters) bool { return c.TxFlooded == 150 && c.RxFrames == 3 })
 }
 
 // membershipReports are the changes that a port has seen reported of a group:

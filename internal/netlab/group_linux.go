@@ -1,6 +1,7 @@
 package netlab
 
 import (
+	"bytes"
 	"encoding/binary"
 	"encoding/hex"
 	"fmt"
@@ -83,28 +84,90 @@ func (ns *Namespace) DelAddr(dev, cidr string) error {
 // (IGMP and MLD snooping), and ask who has (querier), as a switch does. It asks
 // once a second, and takes a moment until it begins to hold multicast back.
 func (ns *Namespace) Snoop(bridge string) error {
+	const ticks = 100 // a second, in USER_HZ
+	number := func(n uint64) []byte { return binary.NativeEndian.AppendUint64(nil, n) }
 	return ns.change("switch multicast snooping on for", bridge, func(link netlink.Link) error {
-		req := nl.NewNetlinkRequest(unix.RTM_NEWLINK, unix.NLM_F_ACK)
-		msg := nl.NewIfInfomsg(unix.AF_UNSPEC)
-		msg.Index = int32(link.Attrs().Index)
-		req.AddData(msg)
-		info := nl.NewRtAttr(unix.IFLA_LINKINFO, nil)
-		info.AddRtAttr(nl.IFLA_INFO_KIND, nl.NonZeroTerminated("bridge"))
-		data := info.AddRtAttr(nl.IFLA_INFO_DATA, nil)
-		const ticks = 100 // a second, in USER_HZ
-		for attr, value := range map[int]uint64{
-			nl.IFLA_BR_MCAST_STARTUP_QUERY_INTVL:  ticks,
-			nl.IFLA_BR_MCAST_QUERY_INTVL:          ticks,
-			nl.IFLA_BR_MCAST_QUERY_RESPONSE_INTVL: ticks / 10,
+		// Two steps: with both in one the kernel becomes querier first, and
+		// waits for the interval that it had then, 10 s.
+		for _, options := range []map[int][]byte{
+			{
+				nl.IFLA_BR_MCAST_STARTUP_QUERY_INTVL:  number(ticks),
+				nl.IFLA_BR_MCAST_QUERY_INTVL:          number(ticks),
+				nl.IFLA_BR_MCAST_QUERY_RESPONSE_INTVL: number(ticks / 10),
+			},
+			{nl.IFLA_BR_MCAST_SNOOPING: {1}},
+			{nl.IFLA_BR_MCAST_QUERIER: {1}},
 		} {
-			data.AddRtAttr(attr, binary.NativeEndian.AppendUint64(nil, value))
+			req := nl.NewNetlinkRequest(unix.RTM_NEWLINK, unix.NLM_F_ACK)
+			msg := nl.NewIfInfomsg(unix.AF_UNSPEC)
+			msg.Index = int32(link.Attrs().Index)
+			req.AddData(msg)
+			info := nl.NewRtAttr(unix.IFLA_LINKINFO, nil)
+			info.AddRtAttr(nl.IFLA_INFO_KIND, nl.NonZeroTerminated("bridge"))
+			data := info.AddRtAttr(nl.IFLA_INFO_DATA, nil)
+			for attr, value := range options {
+				data.AddRtAttr(attr, value)
+			}
+			req.AddData(info)
+			if err := ns.Do(func() error {
+				_, err := req.Execute(unix.NETLINK_ROUTE, 0)
+				return err
+			}); err != nil {
+				return err
+			}
 		}
-		data.AddRtAttr(nl.IFLA_BR_MCAST_SNOOPING, nl.Uint8Attr(1))
-		data.AddRtAttr(nl.IFLA_BR_MCAST_QUERIER, nl.Uint8Attr(1))
-		req.AddData(info)
-		return ns.Do(func() error {
-			_, err := req.Execute(unix.NETLINK_ROUTE, 0)
-			return err
-		})
+		return nil
 	})
+}
+
+// Joined tells how many ports of a bridge that snoops have somebody in a
+// multicast group behind them: what "bridge mdb" shows.
+func (ns *Namespace) Joined(bridge string, group netip.Addr) (ports int, err error) {
+	const ( // linux/if_bridge.h
+		rtmGetMDB        = 86 // the type of the answers too
+		mdb, entry, info = 1, 1, 1
+		portMsgLen       = 8
+		addressAt        = 8 // in struct br_mdb_entry, behind ifindex, state, flags and vid
+	)
+	err = ns.change("read the groups of", bridge, func(link netlink.Link) error {
+		var messages [][]byte
+		if err := ns.Do(func() error {
+			req := nl.NewNetlinkRequest(rtmGetMDB, unix.NLM_F_DUMP)
+			req.AddData(nl.NewIfInfomsg(unix.AF_BRIDGE))
+			messages, err = req.Execute(unix.NETLINK_ROUTE, rtmGetMDB)
+			return err
+		}); err != nil {
+			return err
+		}
+		for _, m := range messages {
+			if len(m) < portMsgLen || binary.NativeEndian.Uint32(m[4:]) != uint32(link.Attrs().Index) {
+				continue
+			}
+			for _, table := range nested(m[portMsgLen:], mdb) {
+				for _, e := range nested(table, entry) {
+					for _, i := range nested(e, info) {
+						if a := group.AsSlice(); len(i) >= addressAt+len(a) && bytes.Equal(i[addressAt:addressAt+len(a)], a) {
+							ports++
+						}
+					}
+				}
+			}
+		}
+		return nil
+	})
+	return ports, err
+}
+
+// nested are the values of the attributes of one type.
+func nested(b []byte, kind uint16) (values [][]byte) {
+	attrs, err := nl.ParseRouteAttr(b)
+	if err != nil {
+		return nil
+	}
+	for _, a := range attrs {
+		if a.Attr.Type&^unix.NLA_F_NESTED == kind {
+			values = append(values, a.Value)
+		}
+	}
+	return values
 }
