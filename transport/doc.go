@@ -71,6 +71,17 @@
 // send to those ports are dropped by the kernel. ListenPacket uses every port of
 // the range, and no socket is bound to them.
 //
+// # Multicast groups
+//
+// A Conn of ListenUDP or of a [Network] is a [GroupConn] too. ListenUDP receives
+// for each group by a socket bound to the group's address and its own port, so
+// that nothing meant for others arrives there, and multicast does not arrive
+// anywhere else. The memberships are kept up: the device may go down, come back,
+// or be made anew. A group is on one device, and what is sent to it leaves by
+// that one, with UDPConfig.MulticastTTL; nothing of it comes back to this host
+// (IP_MULTICAST_LOOP is off), so that two VTEPs of one host do not hear each
+// other by a group.
+//
 // # Errors
 //
 // Send stops at the first train that cannot be sent, says how many were, and

@@ -38,6 +38,7 @@ type Network struct {
 	config NetworkConfig
 	rand   *rand.Rand
 	conns  map[netip.AddrPort]*networkConn
+	groups map[netip.AddrPort][]*networkGroup
 }
 
 // ErrTooLong: a datagram is longer than the Network's MTU.
@@ -49,6 +50,7 @@ func NewNetwork(cfg NetworkConfig) *Network {
 		config: cfg,
 		rand:   rand.New(rand.NewPCG(cfg.Seed, 1)),
 		conns:  make(map[netip.AddrPort]*networkConn),
+		groups: make(map[netip.AddrPort][]*networkGroup),
 	}
 }
 
@@ -70,11 +72,7 @@ func (n *Network) Listen(at netip.AddrPort) (Conn, error) {
 	if _, ok := n.conns[at]; ok {
 		return nil, fmt.Errorf("listen on %v: %w", at, ErrPortInUse)
 	}
-	c := &networkConn{
-		network: n, local: at,
-		queue:  make(chan parcel, networkQueue),
-		closed: make(chan struct{}),
-	}
+	c := &networkConn{network: n, local: at, inbox: newInbox()}
 	n.conns[at] = c
 	return c, nil
 }
@@ -84,6 +82,26 @@ type parcel struct {
 	from netip.AddrPort
 	tos  uint8
 	b    []byte
+}
+
+// inbox is what waits for one receiver.
+type inbox struct {
+	queue  chan parcel
+	late   *parcel // guarded by network.mu
+	once   sync.Once
+	closed chan struct{}
+}
+
+func newInbox() *inbox {
+	return &inbox{queue: make(chan parcel, networkQueue), closed: make(chan struct{})}
+}
+
+// push hands a datagram over, or loses it when nobody receives.
+func (b *inbox) push(p parcel) {
+	select {
+	case b.queue <- p:
+	default:
+	}
 }
 
 // carry delivers one datagram, or does to it what the config says.
@@ -96,9 +114,24 @@ func (n *Network) carry(from, to netip.AddrPort, tos uint8, b []byte) error {
 	if n.config.PathMTU > 0 && len(b) > n.config.PathMTU {
 		return errPath
 	}
-	dst, ok := n.conns[to]
-	if !ok || n.chance(n.config.Loss) {
-		return nil // nobody there, or lost: UDP does not tell
+	if to.Addr().IsMulticast() {
+		for _, g := range n.groups[to] {
+			if g.c.local != from {
+				n.deliver(g.inbox, from, tos, b)
+			}
+		}
+		return nil
+	}
+	if dst, ok := n.conns[to]; ok { // else nobody is there: UDP does not tell
+		n.deliver(dst.inbox, from, tos, b)
+	}
+	return nil
+}
+
+// deliver brings one datagram to one receiver, if it gets there. mu is held.
+func (n *Network) deliver(dst *inbox, from netip.AddrPort, tos uint8, b []byte) {
+	if n.chance(n.config.Loss) {
+		return
 	}
 	p := parcel{from: from, tos: tos, b: append([]byte(nil), b...)}
 	if n.chance(n.config.Corrupt) {
@@ -107,7 +140,7 @@ func (n *Network) carry(from, to netip.AddrPort, tos uint8, b []byte) error {
 	}
 	if dst.late == nil && n.chance(n.config.Reorder) {
 		dst.late = &p
-		return nil
+		return
 	}
 	copies := 1
 	if n.chance(n.config.Duplicate) {
@@ -121,7 +154,6 @@ func (n *Network) carry(from, to netip.AddrPort, tos uint8, b []byte) error {
 		dst.push(*dst.late)
 		dst.late = nil
 	}
-	return nil
 }
 
 func (n *Network) chance(p float64) bool { return p > 0 && n.rand.Float64() < p }
@@ -130,11 +162,8 @@ func (n *Network) chance(p float64) bool { return p > 0 && n.rand.Float64() < p 
 type networkConn struct {
 	network *Network
 	local   netip.AddrPort
-	queue   chan parcel
-	late    *parcel // guarded by network.mu
-	once    sync.Once
-	closed  chan struct{}
 	hear    func(*TooBig) // HearTooBig
+	*inbox
 }
 
 var _ PathConn = (*networkConn)(nil)
@@ -142,24 +171,20 @@ var _ PathConn = (*networkConn)(nil)
 // HearTooBig: see PathConn.
 func (c *networkConn) HearTooBig(hear func(*TooBig)) { c.hear = hear }
 
-// push hands a datagram over, or loses it when nobody receives.
-func (c *networkConn) push(p parcel) {
-	select {
-	case c.queue <- p:
-	default:
-	}
-}
-
 func (c *networkConn) Locals() []netip.AddrPort { return []netip.AddrPort{c.local} }
 func (c *networkConn) Limits() Limits           { return Limits{Segments: MaxSegments, Flows: 1} }
-func (c *networkConn) Receivers() []Receiver    { return []Receiver{(*networkReceiver)(c)} }
+func (c *networkConn) Receivers() []Receiver    { return []Receiver{(*networkReceiver)(c.inbox)} }
 func (c *networkConn) NewSender() Sender        { return (*networkSender)(c) }
 
 func (c *networkConn) Close() error {
 	c.once.Do(func() {
 		c.network.mu.Lock()
 		delete(c.network.conns, c.local)
+		groups := c.network.leaveAll(c)
 		c.network.mu.Unlock()
+		for _, g := range groups {
+			g.end()
+		}
 		close(c.closed)
 	})
 	return nil
@@ -202,7 +227,7 @@ func (s *networkSender) tell(to netip.AddrPort, b []byte) {
 	s.hear(&TooBig{To: to, From: netip.MustParseAddr(router), MTU: mtu, Datagram: b[:min(len(b), quote-headers)]})
 }
 
-type networkReceiver networkConn
+type networkReceiver inbox
 
 func (r *networkReceiver) Recv(trains []Train) (int, error) {
 	if len(trains) == 0 {

@@ -80,9 +80,7 @@ func (c *udpConn) twin(cfg *UDPConfig, s *socket, at netip.AddrPort) (*socket, e
 	if err := s.allowReuse(true); err != nil {
 		return nil, err
 	}
-	shared := *cfg
-	shared.reuseAddress = true
-	twin, err := c.open(&shared, at, false)
+	twin, err := c.open(cfg, at, unix.SO_REUSEADDR)
 	if err != nil {
 		return nil, err
 	}

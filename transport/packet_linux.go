@@ -144,7 +144,7 @@ func (c *packetConn) open(cfg *PacketConfig) error {
 // port, whoever takes them.
 func (c *packetConn) holdPort(cfg *PacketConfig, at netip.AddrPort) error {
 	opener := udpConn{zones: zones{netns: c.zones.netns}}
-	s, err := opener.open(&UDPConfig{Device: cfg.Device, TTL: 64}, at, false)
+	s, err := opener.open(&UDPConfig{Device: cfg.Device, TTL: 64}, at, 0)
 	if err != nil {
 		return err
 	}

@@ -19,8 +19,8 @@ type mmsghdr struct {
 }
 
 // sendControl has room for UDP_SEGMENT, IP_TOS or IPV6_TCLASS, and IP_TTL or
-// IPV6_HOPLIMIT.
-type sendControl [96]byte
+// IPV6_HOPLIMIT or, with any of them, IP_PKTINFO or IPV6_PKTINFO.
+type sendControl [128]byte
 
 // udpSender implements Sender over the sockets of a udpConn.
 type udpSender struct {
@@ -82,6 +82,9 @@ func (s *udpSender) send(trains []Train) (int, error) {
 func (s *udpSender) sendSome(trains []Train) (int, error) {
 	sock := s.socket(&trains[0])
 	if sock == nil {
+		if len(s.c.senders[family(trains[0].Addr.Addr())]) > 0 {
+			return 0, ErrNoGroup
+		}
 		return 0, ErrNoFamily
 	}
 	if s.wantsDF(&trains[0], sock) {
@@ -201,6 +204,9 @@ func (s *udpSender) socket(t *Train) *socket {
 	if len(set) == 0 {
 		return nil
 	}
+	if a := t.Addr.Addr(); a.IsMulticast() && !s.c.reaches(a) {
+		return nil // routing would choose a device
+	}
 	// The high half times the count: no division, and no bits shared with
 	// tables that use the low half.
 	i := uint64(t.Hash) * uint64(len(set)) >> 32
@@ -232,7 +238,12 @@ func (s *udpSender) message(i int, t *Train, b []byte, stride int) {
 	if t.TOS != 0 {
 		used += putTOS(oob[used:], v6, t.TOS)
 	}
-	if t.TTL != 0 && int(t.TTL) != s.c.ttl {
+	if a := t.Addr.Addr(); a.IsMulticast() {
+		// Its TTL is that of the socket, which says how far the group reaches.
+		if g := s.c.group(a); g != nil {
+			used += g.putDevice(oob[used:])
+		}
+	} else if t.TTL != 0 && int(t.TTL) != s.c.ttl {
 		used += putTTL(oob[used:], v6, t.TTL)
 	}
 	h.Control = nil

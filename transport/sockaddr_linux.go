@@ -89,6 +89,13 @@ func (z *zones) ask(which func() (*net.Interface, error)) (k zone) {
 	return k
 }
 
+// forget lets all be asked anew: a device that is made again has another index.
+func (z *zones) forget() {
+	z.mu.Lock()
+	defer z.mu.Unlock()
+	z.known.Store(nil)
+}
+
 // putAddr writes addr into raw and returns its length.
 func putAddr(raw *rawAddr, addr netip.AddrPort, z *zones) uint32 {
 	port := (*[2]byte)(unsafe.Pointer(&raw.Port))

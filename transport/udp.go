@@ -59,6 +59,10 @@ type UDPConfig struct {
 	// TTL of the outer header, where Train.TTL is 0. 0 = 64, TTLAuto = what the
 	// system uses for the route.
 	TTL int
+	// MulticastTTL is the TTL of what is sent to multicast groups, whatever
+	// Train.TTL says. 0 = 1: it stays on the link, as that of the kernel's vxlan
+	// does.
+	MulticastTTL int
 	// AutoFlowLabel leaves the IPv6 flow label of trains that give none to the
 	// system, which derives one from addresses and ports (RFC 6438). Otherwise
 	// it is 0.
@@ -74,7 +78,4 @@ type UDPConfig struct {
 	AcceptZeroChecksum6 bool
 	// NoGSO and NoGRO switch off UDP_SEGMENT and UDP_GRO.
 	NoGSO, NoGRO bool
-
-	// reuseAddress lets a second socket of our own onto a port.
-	reuseAddress bool
 }

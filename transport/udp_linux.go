@@ -39,7 +39,8 @@ type udpConn struct {
 	// UDP_SEGMENT at run time.
 	segments atomic.Int32
 
-	zones zones
+	zones  zones
+	groups groups
 
 	dontFragment bool                          // UDPConfig.DontFragment
 	hear         atomic.Pointer[func(*TooBig)] // HearTooBig
@@ -83,7 +84,10 @@ func ListenUDP(cfg UDPConfig) (Conn, error) {
 	if len(cfg.Local) == 0 {
 		return nil, errors.New("no local address given")
 	}
-	c := &udpConn{zones: zones{netns: cfg.Netns}, ttl: cfg.TTL, dontFragment: cfg.DontFragment}
+	if cfg.MulticastTTL == 0 {
+		cfg.MulticastTTL = 1
+	}
+	c := &udpConn{zones: zones{netns: cfg.Netns}, groups: groups{cfg: cfg}, ttl: cfg.TTL, dontFragment: cfg.DontFragment}
 	err := namespace.Do(cfg.Netns, func() error {
 		seen := [2]bool{}
 		for _, local := range cfg.Local {
@@ -138,14 +142,18 @@ func (c *udpConn) listen(cfg *UDPConfig, local netip.Addr) error {
 	if cfg.Receivers > 1 {
 		// SO_REUSEPORT would let us in beside a stranger who has set it too,
 		// and each would get a part of the datagrams. Without it, bind tells.
-		probe, err := c.open(cfg, at, false)
+		probe, err := c.open(cfg, at, 0)
 		if err != nil {
 			return err
 		}
 		probe.fd.Close()
 	}
+	reuse := 0
+	if cfg.Receivers > 1 {
+		reuse = unix.SO_REUSEPORT
+	}
 	for range cfg.Receivers {
-		s, err := c.open(cfg, at, cfg.Receivers > 1)
+		s, err := c.open(cfg, at, reuse)
 		if err != nil {
 			return err
 		}
@@ -177,7 +185,7 @@ func (c *udpConn) openSenders(cfg *UDPConfig, local netip.Addr) error {
 				c.senders[f] = append(c.senders[f], c.receivers[len(c.receivers)-1])
 				break
 			}
-			s, err := c.open(cfg, netip.AddrPortFrom(local, port), false)
+			s, err := c.open(cfg, netip.AddrPortFrom(local, port), 0)
 			if errors.Is(err, ErrPortInUse) {
 				continue
 			}
@@ -201,8 +209,9 @@ func (c *udpConn) openSenders(cfg *UDPConfig, local netip.Addr) error {
 	return nil
 }
 
-// open opens and binds one socket with what all of ours have in common.
-func (c *udpConn) open(cfg *UDPConfig, at netip.AddrPort, reuse bool) (_ *socket, err error) {
+// open opens and binds one socket with what all of ours have in common. reuse is
+// SO_REUSEPORT, SO_REUSEADDR or 0.
+func (c *udpConn) open(cfg *UDPConfig, at netip.AddrPort, reuse int) (_ *socket, err error) {
 	domain, level := unix.AF_INET, unix.IPPROTO_IP
 	v6 := at.Addr().Is6()
 	if v6 {
@@ -228,23 +237,32 @@ func (c *udpConn) open(cfg *UDPConfig, at netip.AddrPort, reuse bool) (_ *socket
 	options := []option{
 		{unix.IPPROTO_IP, unix.IP_MTU_DISCOVER, discover, "IP_MTU_DISCOVER"},
 		{unix.IPPROTO_IP, unix.IP_TTL, cfg.TTL, "IP_TTL"},
+		{unix.IPPROTO_IP, unix.IP_MULTICAST_TTL, cfg.MulticastTTL, "IP_MULTICAST_TTL"},
+		// Nothing of our own comes back, and nothing of groups that only
+		// others on this host have joined.
+		{unix.IPPROTO_IP, unix.IP_MULTICAST_LOOP, 0, "IP_MULTICAST_LOOP"},
+		{unix.IPPROTO_IP, unix.IP_MULTICAST_ALL, 0, "IP_MULTICAST_ALL"},
 	}
 	if v6 {
 		options = []option{
 			{level, unix.IPV6_V6ONLY, 1, "IPV6_V6ONLY"},
 			{level, unix.IPV6_MTU_DISCOVER, discover, "IPV6_MTU_DISCOVER"},
 			{level, unix.IPV6_UNICAST_HOPS, cfg.TTL, "IPV6_UNICAST_HOPS"},
+			{level, unix.IPV6_MULTICAST_HOPS, cfg.MulticastTTL, "IPV6_MULTICAST_HOPS"},
+			{level, unix.IPV6_MULTICAST_LOOP, 0, "IPV6_MULTICAST_LOOP"},
+			{level, unix.IPV6_MULTICAST_ALL, 0, "IPV6_MULTICAST_ALL"},
 		}
 	}
 	options = append(options, outerOptions(cfg, v6)...)
-	if cfg.reuseAddress {
-		options = append(options, option{unix.SOL_SOCKET, unix.SO_REUSEADDR, 1, "SO_REUSEADDR"})
-	}
-	if reuse {
-		options = append(options, option{unix.SOL_SOCKET, unix.SO_REUSEPORT, 1, "SO_REUSEPORT"})
+	if reuse != 0 {
+		options = append(options, option{unix.SOL_SOCKET, reuse, 1, "SO_REUSEPORT or SO_REUSEADDR"})
 	}
 	for _, o := range options {
-		if err := unix.SetsockoptInt(fd, o.level, o.name, o.value); err != nil {
+		err := unix.SetsockoptInt(fd, o.level, o.name, o.value)
+		if err == unix.ENOPROTOOPT && o.name == unix.IPV6_MULTICAST_ALL && o.level == unix.IPPROTO_IPV6 {
+			continue // before Linux 4.20: such datagrams do not reach the address that we are bound to
+		}
+		if err != nil {
 			return nil, os.NewSyscallError("setsockopt "+o.what, err)
 		}
 	}
@@ -363,6 +381,7 @@ func (c *udpConn) String() string { return "udp" }
 
 func (c *udpConn) Close() error {
 	c.closeOnce.Do(func() {
+		c.closeGroups()
 		for _, s := range c.all {
 			s.fd.Close()
 		}

@@ -20,10 +20,10 @@ import (
 
 // hosts are two hosts of a lab on one wire, with what the second one sees of it.
 type hosts struct {
+	lab            *netlab.Lab
 	a, b           *netlab.Namespace
 	a4, b4, a6, b6 netip.Addr
 	tap            int // AF_PACKET socket on b's end
-	lab            *netlab.Lab
 }
 
 const wirePort = 4789

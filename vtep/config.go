@@ -64,8 +64,12 @@ type VNIConfig struct {
 	// Peers are the VTEPs that get a copy of what has no known destination:
 	// broadcast, unknown unicast and multicast.
 	Peers []netip.AddrPort
+	// Groups are the multicast groups of the underlay that get a copy too, one
+	// for all their members. They need a transport.GroupConn.
+	Groups []Group
 	// AllowUnknownVTEPs accepts frames from any VTEP. Otherwise those that are
-	// neither a peer nor the target of a static entry are dropped.
+	// neither a peer, the target of a static entry, nor a member of a group
+	// are dropped.
 	AllowUnknownVTEPs bool
 	// DisableLearning leaves the FDB to static entries.
 	DisableLearning bool

@@ -10,6 +10,7 @@ type rxCounters struct {
 	dropUnknownVTEP   atomic.Uint64
 	dropInvalidSource atomic.Uint64
 	dropOwnMAC        atomic.Uint64
+	dropOwnAddress    atomic.Uint64
 	dropStaticMAC     atomic.Uint64
 	dropECN           atomic.Uint64
 	dropOversize      atomic.Uint64
@@ -73,6 +74,8 @@ type Counters struct {
 	RxDropInvalidSource uint64 `json:"rx_drop_invalid_source"`
 	// RxDropOwnMAC: inner source MAC is our own device's: a loop.
 	RxDropOwnMAC uint64 `json:"rx_drop_own_mac"`
+	// RxDropOwnAddress: sent to a group by ourselves, and it came back.
+	RxDropOwnAddress uint64 `json:"rx_drop_own_address"`
 	// RxDropStaticMAC: a static entry says that this MAC is elsewhere.
 	RxDropStaticMAC uint64 `json:"rx_drop_static_mac"`
 	// RxDropECN: congestion was signalled to a flow that cannot hear it
@@ -169,6 +172,7 @@ func read(rx *rxCounters, tx *txCounters) Counters {
 		RxDropUnknownVTEP:   rx.dropUnknownVTEP.Load(),
 		RxDropInvalidSource: rx.dropInvalidSource.Load(),
 		RxDropOwnMAC:        rx.dropOwnMAC.Load(),
+		RxDropOwnAddress:    rx.dropOwnAddress.Load(),
 		RxDropStaticMAC:     rx.dropStaticMAC.Load(),
 		RxDropECN:           rx.dropECN.Load(),
 		RxDropOversize:      rx.dropOversize.Load(),

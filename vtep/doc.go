@@ -28,7 +28,8 @@
 // Out: a frame whose destination is in the VNI's FDB goes to that VTEP alone, or
 // to one of several by its flow if the entry points to a nexthop group.
 // A broadcast, a multicast and an unknown destination go to every peer, a copy
-// each (head-end replication). Frames to one VTEP and from one source port
+// each (head-end replication), and to every multicast group, one copy for all
+// its members (RFC 7348 section 4.2). Frames to one VTEP and from one source port
 // share trains (see package transport); a superframe of the device becomes a
 // train, its segments with headers and checksums of their own.
 //
@@ -45,8 +46,15 @@
 //
 // # Who may speak
 //
-// Frames are accepted from VTEPs that are peers, targets of the user's entries or
-// members of nexthop groups, and from any with AllowUnknownVTEPs. The address decides: the source port of
+// Frames are accepted from VTEPs that are peers, targets of the user's entries,
+// members of nexthop groups or members of a multicast group of the VNI, and from
+// any with AllowUnknownVTEPs. A member
+// is who has sent to the group, or who sends to us from where the group
+// reaches: with a multicast TTL of 1 the subnets of its device, with a larger
+// one anywhere. For the answer to the first flooded frame comes by unicast, from
+// a VTEP that has sent nothing to the group, and nobody can list those. What
+// comes back from a group with our own address is dropped. Up to 4096 members
+// and strangers of a VNI are remembered and counted; more are served. The address decides: the source port of
 // a VXLAN packet stands for a flow and tells nothing of the sender (RFC 7348
 // section 5). Answers go to the port and VNI that were configured for the peer, or to
 // this endpoint's own for a VTEP that was not configured. A MAC with a static
@@ -82,9 +90,9 @@
 //
 // # Goroutines and buffers
 //
-// Run starts one goroutine for each queue of each device and for each receiver
-// of the Conn; each carries a batch from its beginning to its end, with no
-// channel between. Every method of [Endpoint] may be called at any time by any
+// Run starts one goroutine for each queue of each device, for each receiver of
+// the Conn and for each multicast group; each carries a batch from its beginning
+// to its end, with no channel between. Every method of [Endpoint] may be called at any time by any
 // goroutine, before and while Run runs; the packet path takes no lock and does
 // not wait for them. Nothing is allocated per packet: batches are built in
 // memory that the transmitters share, some 512 KB for each that is at work at
@@ -104,7 +112,8 @@
 //
 // # Limits
 //
-// Flooding is by head-end replication; multicast groups as in RFC 7348 section
-// 4.2 are not there yet. Several peers of one address are told apart when sending only. Inner VLAN
+// All VNIs that use a multicast group use it on the same device. A VTEP that is
+// a peer and in a group too gets two copies of what is flooded. A group MAC may
+// lead to one VTEP by a static entry. Several peers of one address are told apart when sending only. Inner VLAN
 // tags are carried as they are.
 package vtep

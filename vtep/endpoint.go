@@ -28,6 +28,10 @@ var (
 	ErrPeerExists = errors.New("peer exists already")
 	// ErrNoPeer: the VNI does not have this peer.
 	ErrNoPeer = errors.New("no such peer")
+	// ErrGroupExists: the VNI has this multicast group already.
+	ErrGroupExists = errors.New("group exists already")
+	// ErrNoGroup: the VNI does not have this multicast group.
+	ErrNoGroup = errors.New("no such group")
 	// ErrClosed: the endpoint has ended.
 	ErrClosed = errors.New("endpoint is closed")
 )
@@ -63,6 +67,8 @@ type Endpoint struct {
 	hurry chan struct{}
 	// neighbourMissed is that of Config.
 	neighbourMissed func(NeighbourMiss)
+
+	groupLife
 }
 
 // New returns an endpoint without VNIs. It takes Config.Conn over.
@@ -83,6 +89,7 @@ func New(cfg Config) (*Endpoint, error) {
 		hurry:           make(chan struct{}, 1),
 		neighbourMissed: cfg.NeighbourMissed,
 	}
+	e.groups = make(map[netip.Addr]*membership)
 	if e.log == nil {
 		e.log = zap.NewNop()
 	}
@@ -128,6 +135,9 @@ func (e *Endpoint) Run(ctx context.Context) error {
 	for _, o := range e.overlays {
 		e.transmit(o)
 	}
+	for _, m := range e.groups {
+		e.receive(m)
+	}
 	e.mu.Unlock()
 	tasks.Go(func() { e.sweep(ctx) })
 
@@ -139,6 +149,7 @@ func (e *Endpoint) Run(ctx context.Context) error {
 	cancel()
 	err = errors.Join(err, e.Close())
 	tasks.Wait()
+	e.groupLife.tasks.Wait()
 	return err
 }
 
@@ -286,6 +297,7 @@ func (e *Endpoint) AddVNI(cfg VNIConfig) error {
 		}
 	}
 
+	defer e.changeGroups()()
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	if e.closed {
@@ -294,7 +306,11 @@ func (e *Endpoint) AddVNI(cfg VNIConfig) error {
 	if e.overlays[cfg.VNI] != nil {
 		return fmt.Errorf("vtep: add VNI %v: %w", cfg.VNI, ErrVNIExists)
 	}
+	if err := e.joinAll(o, cfg.Groups); err != nil {
+		return fmt.Errorf("vtep: VNI %v: %w", cfg.VNI, err)
+	}
 	if err := e.join(o, &cfg); err != nil {
+		e.leaveAll(o)
 		return fmt.Errorf("vtep: add VNI %v: %w", cfg.VNI, err)
 	}
 	e.overlays[cfg.VNI] = o
@@ -315,12 +331,14 @@ func (e *Endpoint) AddVNI(cfg VNIConfig) error {
 // DelVNI ends a VNI and closes its device, that of a trunk with the last of its
 // VNIs. The others do not notice.
 func (e *Endpoint) DelVNI(v vxlan.VNI) error {
+	changed := e.changeGroups()
 	e.mu.Lock()
 	o := e.overlays[v]
 	if o != nil {
 		e.remove(o)
 	}
 	e.mu.Unlock()
+	changed()
 	if o == nil {
 		return fmt.Errorf("vtep: delete VNI %v: %w", v, ErrNoVNI)
 	}
@@ -338,6 +356,7 @@ func (e *Endpoint) remove(o *overlay) {
 	delete(e.overlays, o.vni)
 	e.vnis.store(o.vni, nil)
 	e.noteAll(o, fdb.EventDeleted)
+	e.leaveAll(o)
 	if o.trunk != nil {
 		e.leave(o)
 	}

@@ -32,6 +32,9 @@ type overlay struct {
 	// as a whole, under Endpoint.mu.
 	senders      atomic.Pointer[map[netip.Addr]*peer]
 	allowUnknown bool
+	// groups are the multicast groups, nil without any. Replaced as a whole,
+	// under Endpoint.mu.
+	groups atomic.Pointer[[]groupUse]
 
 	// dynamic entries of the user: the remotes whose frames are accepted for
 	// them, since they may move or go by themselves. Under Endpoint.mu.
@@ -57,12 +60,17 @@ type peer struct {
 	*peerCounters
 	// Why it is in senders: as so many members of the flood list (one address,
 	// several ports), as the target of
-	// so many static entries, or because strangers are allowed.
+	// so many static entries, as a member of a group, or because strangers are
+	// allowed.
 	floods   int
 	statics  int
+	member   bool
 	stranger bool
 
 	path *path // nil: not to be found out
+	// groups is above 0 for what is no sender but a multicast group, with so
+	// many ports: it is here for its counters.
+	groups int
 }
 
 // peerCounters are what a peer did so far.
@@ -75,7 +83,8 @@ type peerCounters struct {
 }
 
 // maxStrangers bounds the VTEPs that are remembered only because
-// AllowUnknownVTEPs let them speak; more are served, but not listed.
+// AllowUnknownVTEPs let them speak, or as members of a group; more are served,
+// but not listed.
 const maxStrangers = 4096
 
 // sender returns the peer of an address, or nil.
@@ -115,13 +124,18 @@ func (o *overlay) dismiss(r fdb.Remote, why func(*peer)) {
 		}
 		p := *was
 		why(&p)
-		if p.floods == 0 && p.statics == 0 && !p.stranger {
+		if !p.reasons() {
 			delete(m, r.Addr.Addr())
 			return
 		}
 		p.remote = o.answerTo(p.remote)
 		m[r.Addr.Addr()] = &p
 	})
+}
+
+// reasons says whether there is one to keep the peer in senders.
+func (p *peer) reasons() bool {
+	return p.floods > 0 || p.statics > 0 || p.groups > 0 || p.member || p.stranger
 }
 
 // answerTo chooses where answers to a VTEP go that is configured with several

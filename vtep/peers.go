@@ -124,15 +124,16 @@ func checkVTEP(a netip.AddrPort) error {
 	case !a.Addr().IsValid() || a.Addr().IsUnspecified():
 		return fmt.Errorf("%v is not the address of a VTEP", a)
 	case a.Addr().IsMulticast():
-		return fmt.Errorf("%v is a multicast group, not the address of one VTEP", a)
+		return fmt.Errorf("%v is a multicast group, not the address of one VTEP: add it as a group", a)
 	case a.Port() == 0:
 		return fmt.Errorf("%v: port 0 cannot be sent to", a)
 	}
 	return nil
 }
 
-// admitStranger remembers a VTEP that speaks without being a peer.
-func (e *Endpoint) admitStranger(o *overlay, a netip.Addr) *peer {
+// admitStranger remembers a VTEP that speaks without being a peer, for a reason.
+// port is where answers go, 0 = our own port.
+func (e *Endpoint) admitStranger(o *overlay, a netip.Addr, port uint16, why func(*peer)) *peer {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	if p := o.sender(a); p != nil {
@@ -140,10 +141,13 @@ func (e *Endpoint) admitStranger(o *overlay, a netip.Addr) *peer {
 	}
 	// The kernel's rule: answers go to our own port, not to the source port
 	// of the packet, which only stands for a flow.
-	r := fdb.Remote{Addr: netip.AddrPortFrom(a, e.conn.Locals()[0].Port())}
+	if port == 0 {
+		port = e.conn.Locals()[0].Port()
+	}
+	r := fdb.Remote{Addr: netip.AddrPortFrom(a, port)}
 	if len(*o.senders.Load()) >= maxStrangers {
 		return &peer{remote: r, peerCounters: new(peerCounters)}
 	}
-	o.admit(r, func(p *peer) { p.stranger = true })
+	o.admit(r, why)
 	return o.sender(a)
 }

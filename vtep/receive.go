@@ -22,9 +22,10 @@ const recvTrains = 64
 type receiver struct {
 	e      *Endpoint
 	conn   transport.Receiver
-	number int     // among the Conn's receivers
-	worker *worker // nil: a goroutine of its own
-	id     int32   // with the worker
+	group  *membership // what arrives here was sent to; nil: to ourselves
+	number int         // among the Conn's receivers
+	worker *worker     // nil: a goroutine of its own
+	id     int32       // with the worker
 	ring   *outRing
 
 	outlets map[*overlay]*outlet
@@ -37,6 +38,7 @@ type receiver struct {
 	source netip.Addr
 	peer   *peer
 	ok     bool // source may speak
+	own    bool // source is ourselves
 	mac    fdb.MAC
 	known  bool // mac was learned from this source in this batch
 
@@ -66,6 +68,7 @@ type rxTally struct {
 	frames, bytes              uint64
 	unknownVTEP, invalidSource uint64
 	ownMAC, staticMAC, ecn     uint64
+	ownAddress                 uint64
 	oversize, device           uint64
 	notLearned, ecnAlerts      uint64
 	reservedBits, group, vlan  uint64
@@ -202,7 +205,11 @@ func (r *receiver) packet(b []byte, segment int, tos uint8, now time.Duration) {
 	}
 	out := r.out
 	if !r.ok {
-		out.tally.unknownVTEP++
+		if r.own {
+			out.tally.ownAddress++
+		} else {
+			out.tally.unknownVTEP++
+		}
 		return
 	}
 	dontLearn := false
@@ -272,11 +279,11 @@ func (r *receiver) turn(v vxlan.VNI, now time.Duration) bool {
 	}
 	r.out = out
 	r.peer = o.sender(r.source)
-	r.ok = r.peer != nil
-	if !r.ok && o.allowUnknown {
-		r.peer = r.e.admitStranger(o, r.source)
-		r.ok = true
+	r.own = r.group != nil && r.e.owns(r.group, r.source)
+	if r.peer == nil && !r.own && (o.allowUnknown || o.groups.Load() != nil) {
+		r.peer = r.e.admitUnlisted(o, r.source, r.group)
 	}
+	r.ok = r.peer != nil && !r.own
 	return true
 }
 
@@ -375,12 +382,13 @@ func (out *outlet) failed(v *tap.Vector, _ error) {
 func (c *rxCounters) add(t *rxTally) {
 	c.frames.Add(t.frames)
 	c.bytes.Add(t.bytes)
-	if t.unknownVTEP|t.invalidSource|t.ownMAC|t.staticMAC|t.ecn|t.oversize|t.device|t.notLearned|t.ecnAlerts|t.reservedBits|t.group|t.vlan == 0 {
+	if t.unknownVTEP|t.invalidSource|t.ownMAC|t.ownAddress|t.staticMAC|t.ecn|t.oversize|t.device|t.notLearned|t.ecnAlerts|t.reservedBits|t.group|t.vlan == 0 {
 		return
 	}
 	c.dropUnknownVTEP.Add(t.unknownVTEP)
 	c.dropInvalidSource.Add(t.invalidSource)
 	c.dropOwnMAC.Add(t.ownMAC)
+	c.dropOwnAddress.Add(t.ownAddress)
 	c.dropStaticMAC.Add(t.staticMAC)
 	c.dropECN.Add(t.ecn)
 	c.dropOversize.Add(t.oversize)

@@ -46,7 +46,10 @@ type VNIStatus struct {
 	ARP        string       `json:"arp"`
 	Neighbours int          `json:"neighbours"`
 	Peers      []PeerStatus `json:"peers"`
-	Counters   Counters     `json:"counters"`
+	// Multicast are the groups of the underlay that get a copy of what is
+	// flooded.
+	Multicast []MulticastStatus `json:"multicast,omitempty"`
+	Counters  Counters          `json:"counters"`
 	// Groups are those of frames that arrived and that GroupPolicy.Accept has,
 	// delivered in the end or not.
 	Groups []GroupStatus `json:"groups,omitempty"`
@@ -56,6 +59,8 @@ type VNIStatus struct {
 type PeerStatus struct {
 	VTEP netip.Addr `json:"vtep"`
 	Port uint16     `json:"port"`
+	// Member: it was not configured, but has spoken as a member of a group.
+	Member bool `json:"member,omitempty"`
 	// LastHeard is the time since its last frame; nil when there was none.
 	LastHeard *Seconds `json:"last_heard_s"`
 	RxFrames  uint64   `json:"rx_frames"`
@@ -157,8 +162,11 @@ func (o *overlay) status(now time.Duration) VNIStatus {
 		v.ARP, v.Neighbours = n.mode.String(), n.table.Len()
 	}
 	for a, p := range *o.senders.Load() {
+		if p.groups > 0 {
+			continue
+		}
 		ps := PeerStatus{
-			VTEP: a, Port: p.remote.Addr.Port(),
+			VTEP: a, Port: p.remote.Addr.Port(), Member: p.member,
 			RxFrames: p.rxFrames.Load(), RxBytes: p.rxBytes.Load(),
 			TxFrames: p.txFrames.Load(), TxBytes: p.txBytes.Load(),
 		}
@@ -171,6 +179,7 @@ func (o *overlay) status(now time.Duration) VNIStatus {
 		}
 		v.Peers = append(v.Peers, ps)
 	}
+	v.Multicast = o.multicastStatus()
 	slices.SortFunc(v.Peers, func(a, b PeerStatus) int { return a.VTEP.Compare(b.VTEP) })
 	return v
 }

@@ -514,8 +514,10 @@ func (c *txCounters) drop(err error, frames int) {
 		c.dropTooBig.Add(n)
 	case errors.Is(err, syscall.ENETUNREACH), errors.Is(err, syscall.EHOSTUNREACH),
 		errors.Is(err, syscall.ENETDOWN), errors.Is(err, syscall.EADDRNOTAVAIL),
-		errors.Is(err, syscall.EINVAL), errors.Is(err, transport.ErrNoFamily):
-		// EINVAL: our own address was taken off the device.
+		errors.Is(err, syscall.EINVAL), errors.Is(err, transport.ErrNoFamily),
+		errors.Is(err, syscall.ENODEV), errors.Is(err, transport.ErrNoGroup):
+		// EINVAL: our own address was taken off the device. ENODEV: it was
+		// deleted.
 		c.dropUnreachable.Add(n)
 	case errors.Is(err, syscall.ENOBUFS), errors.Is(err, syscall.ENOMEM):
 		c.dropNoBuffer.Add(n)

@@ -145,6 +145,7 @@ func (o *overlay) wait() {
 
 // lose gives the VNIs up whose device does not answer any more.
 func (e *Endpoint) lose(o *overlay, cause error) {
+	changed := e.changeGroups()
 	e.mu.Lock()
 	lost := e.sharing(o)
 	last := len(lost) == len(e.overlays)
@@ -156,6 +157,7 @@ func (e *Endpoint) lose(o *overlay, cause error) {
 		}
 	}
 	e.mu.Unlock()
+	changed()
 	if len(lost) == 0 {
 		return // deleted meanwhile
 	}

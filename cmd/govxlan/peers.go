@@ -42,7 +42,7 @@ func parsePeer(s string, port uint16) (peerName, error) {
 func checkPeer(s string, p peerName) (peerName, error) {
 	switch {
 	case p.addr.IsMulticast():
-		return p, fmt.Errorf("%s: a multicast group is no peer", s)
+		return p, fmt.Errorf("%s: a multicast group is no peer: give it with --group, and --dev", s)
 	case p.addr.IsUnspecified():
 		return p, fmt.Errorf("%s: that is no host's address", s)
 	}

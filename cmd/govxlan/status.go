@@ -92,6 +92,16 @@ func printStatus(w io.Writer, s control.Status) error {
 		if d := drops(v.Counters); d != "" {
 			fmt.Fprintf(w, "  dropped: %s\n", d)
 		}
+		for _, g := range v.Multicast {
+			name, state := g.Group.String(), "joined"
+			if g.Port != s.Port {
+				name = fmt.Sprintf("%s port %d", name, g.Port)
+			}
+			if !g.Joined {
+				state = "not joined: " + g.Error
+			}
+			fmt.Fprintf(w, "  group %s dev %s  tx %d frames %s  %s\n", name, g.Device, g.TxFrames, size(g.TxBytes), state)
+		}
 		if len(v.Groups) > 0 {
 			fmt.Fprintf(w, "  frames of groups: %s\n", groups(v.Groups))
 		}

@@ -8,6 +8,8 @@ type underlay struct {
 	local []netip.Addr
 	// device is the interface with the smallest MTU among those to the peers.
 	device string
+	// deviceMTU is that of --dev.
+	deviceMTU int
 	// overlayMTU is the largest that fits all of them; 0 = not known.
 	overlayMTU int
 	// pathMTU bounds what an interface is taken to carry; 0 = no bound.

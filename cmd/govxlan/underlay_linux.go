@@ -23,8 +23,19 @@ func findUnderlay(p *upPlan, peers []netip.AddrPort) (*underlay, error) {
 		u.pathMTU = p.pathMTU
 	}
 	if p.dev != "" {
-		if err := u.useDevice(p.dev, peers); err != nil {
+		// A group takes a local address of its family, as a peer does.
+		targets := slices.Clone(peers)
+		for _, g := range p.groups {
+			targets = append(targets, g.Addr)
+		}
+		if err := u.useDevice(p.dev, targets); err != nil {
 			return nil, err
+		}
+		for _, g := range p.groups {
+			if !u.hasFamily(g.Addr.Addr()) {
+				return nil, fmt.Errorf("underlay interface %s has no address to send to group %v from: add one of its family with 'ip address add'", p.dev, g.Addr.Addr())
+			}
+			u.fit(u.deviceMTU, g.Addr.Addr(), p.dev)
 		}
 	}
 	for _, peer := range peers {
@@ -112,7 +123,8 @@ func (u *underlay) useDevice(name string, peers []netip.AddrPort) error {
 	if len(u.local) == 0 {
 		return fmt.Errorf("underlay interface %s has no address to send from: add one with 'ip address add'", name)
 	}
-	u.fit(link.Attrs().MTU, u.local[0], name)
+	u.deviceMTU = link.Attrs().MTU
+	u.fit(u.deviceMTU, u.local[0], name)
 	return nil
 }
 

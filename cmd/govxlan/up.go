@@ -30,6 +30,8 @@ type upFlags struct {
 	vni          uint32
 	vniGiven     bool
 	peers        []string
+	groups       []string
+	multicastTTL int
 	local        string
 	dev          string
 	port         uint16
@@ -76,6 +78,9 @@ one line when frames can flow, and remove everything on SIGINT or SIGTERM.`,
   # containers: the TAP is a port of their bridge, in their namespace
   govxlan up --vni 4097 --peer 192.168.52.204 --netns sandbox --bridge br0
 
+  # all hosts of one link, by multicast
+  govxlan up --vni 7 --group 239.1.1.1 --dev ens160
+
   # three hosts, IPv4 and IPv6 mixed, one with a port of its own
   govxlan up --vni 7 --peer 192.168.52.204 --peer '[fd00::205]:4790'`,
 		Args: cobra.NoArgs,
@@ -86,6 +91,9 @@ one line when frames can flow, and remove everything on SIGINT or SIGTERM.`,
 			}
 			if cmd.Flags().Changed("peer") && len(f.peers) == 0 {
 				return usagef("--peer is empty: give ADDR[:PORT], or leave it out")
+			}
+			if cmd.Flags().Changed("group") && len(f.groups) == 0 {
+				return usagef("--group is empty: give a multicast address, or leave it out")
 			}
 			plan, err := f.plan()
 			if err != nil {
@@ -103,6 +111,8 @@ one line when frames can flow, and remove everything on SIGINT or SIGTERM.`,
 	fs := cmd.Flags()
 	fs.Uint32Var(&f.vni, "vni", 0, "VXLAN network identifier, 0 to 16777215")
 	fs.StringSliceVar(&f.peers, "peer", nil, "remote VTEP, ADDR[:PORT] or a host name; repeatable")
+	fs.StringSliceVar(&f.groups, "group", nil, "multicast group for broadcast and unknown destinations, with --dev; repeatable")
+	fs.IntVar(&f.multicastTTL, "multicast-ttl", 1, "TTL of what is sent to a group; above 1 VTEPs behind routers may speak too")
 	fs.StringVar(&f.local, "local", "", "source and listening address (default: by the route to the first peer)")
 	fs.StringVar(&f.dev, "dev", "", "underlay interface (default: by route)")
 	fs.Uint16Var(&f.port, "port", vxlan.Port, "UDP port to listen on and to send to")
@@ -119,7 +129,7 @@ one line when frames can flow, and remove everything on SIGINT or SIGTERM.`,
 	fs.DurationVar(&f.ageing, "ageing", 300*time.Second, "how long a learned entry lives unused; 0 keeps it")
 	fs.IntVar(&f.maxEntries, "max-entries", 65536, "learned entries at most; 0 for no limit")
 	fs.BoolVar(&f.boundAll, "max-entries-all", false, "count what the user enters, and the flood list, against --max-entries too, and refuse what is too much")
-	fs.BoolVar(&f.allowUnknown, "allow-unknown-vteps", false, "accept frames from VTEPs that are neither peer nor static")
+	fs.BoolVar(&f.allowUnknown, "allow-unknown-vteps", false, "accept frames from VTEPs that are neither peer, static, nor group member")
 	f.arp.add(cmd)
 	fs.StringVar(&f.offload, "offload", "auto", "auto: whatever the kernel offers; off: plain frames and datagrams")
 	fs.StringVar(&f.transport, "transport", "udp", "udp: sockets of the kernel; packet: whole packets from and to the devices")
@@ -141,6 +151,8 @@ one line when frames can flow, and remove everything on SIGINT or SIGTERM.`,
 type upPlan struct {
 	vni          vxlan.VNI
 	peers        []peerName
+	groups       []vtep.Group
+	multicastTTL int
 	local        []netip.Addr
 	dev          string
 	port         uint16
@@ -213,6 +225,9 @@ func (f *upFlags) plan() (*upPlan, error) {
 			return nil, usagef("--peer %w", err)
 		}
 		p.peers = append(p.peers, peer)
+	}
+	if err := f.planGroups(p); err != nil {
+		return nil, err
 	}
 	if f.local != "" {
 		for _, s := range strings.Split(f.local, ",") {
@@ -405,7 +420,7 @@ func (p *upPlan) run(ctx context.Context, stdout, stderr io.Writer) (err error) 
 		}
 		vnis = append(vnis, m.vni)
 		err = endpoint.AddVNI(vtep.VNIConfig{
-			VNI: m.vni, Device: dev, Trunk: len(p.vlan.trunk) > 0, VID: m.vid, Peers: peers,
+			VNI: m.vni, Device: dev, Trunk: len(p.vlan.trunk) > 0, VID: m.vid, Peers: peers, Groups: p.groups,
 			AllowUnknownVTEPs: p.allowUnknown, DisableLearning: !p.learning,
 			Ageing: p.ageing, MaxEntries: p.maxEntries, BoundAll: p.boundAll, ClampMSS: p.clampMSS,
 			Outer: p.outer.OuterConfig, ReservedBits: p.header.reserved, GroupPolicy: p.header.policy,
@@ -450,7 +465,7 @@ func (p *upPlan) listen(local []netip.Addr) (transport.Conn, error) {
 	c := transport.UDPConfig{
 		Local: local, Port: p.port, Device: p.dev,
 		SourcePortLo: p.sourcePorts.Lo, SourcePortHi: p.sourcePorts.Hi,
-		Receivers: p.queues, NoGSO: !p.offload, NoGRO: !p.offload,
+		Receivers: p.queues, NoGSO: !p.offload, NoGRO: !p.offload, MulticastTTL: p.multicastTTL,
 	}
 	p.outer.apply(&c)
 	if !p.packet {
@@ -511,8 +526,8 @@ func upLine(p *upPlan, conn transport.Conn, dev tap.Device, peers []netip.AddrPo
 	if len(names) == 0 {
 		names = []string{"none"}
 	}
-	line := fmt.Sprintf("up %s vni %v local %s peers %s mtu %d mac %v", dev.Name(), p.vni,
-		strings.Join(locals, ","), strings.Join(names, ","), dev.MTU(), dev.MAC())
+	line := fmt.Sprintf("up %s vni %v local %s peers %s%s mtu %d mac %v", dev.Name(), p.vni,
+		strings.Join(locals, ","), strings.Join(names, ","), groupWords(p), dev.MTU(), dev.MAC())
 	if trunk := p.vlan.String(); trunk != "" {
 		line += " vlans " + trunk
 	}

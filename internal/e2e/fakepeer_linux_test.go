@@ -1,6 +1,7 @@
 package e2e
 
 import (
+	"errors"
 	"fmt"
 	"net"
 	"net/netip"
@@ -75,6 +76,29 @@ func (l *lone) say(parts ...[]byte) {
 	if _, err := l.socket.WriteTo(b, l.to); err != nil {
 		l.t.Fatalf("send %d bytes to the endpoint: %v", len(b), err)
 	}
+}
+
+// sayBy is say by a device, which a group has to be sent by.
+func (l *lone) sayBy(device string, parts ...[]byte) {
+	l.t.Helper()
+	raw, err := l.socket.SyscallConn()
+	must(l.t, err)
+	must(l.t, l.b.Do(func() error {
+		link, err := net.InterfaceByName(device)
+		if err != nil {
+			return err
+		}
+		var failed error
+		err = raw.Control(func(fd uintptr) {
+			if l.v6 {
+				failed = unix.SetsockoptInt(int(fd), unix.IPPROTO_IPV6, unix.IPV6_MULTICAST_IF, link.Index)
+			} else {
+				failed = unix.SetsockoptIPMreqn(int(fd), unix.IPPROTO_IP, unix.IP_MULTICAST_IF, &unix.IPMreqn{Ifindex: int32(link.Index)})
+			}
+		})
+		return errors.Join(err, failed)
+	}))
+	l.say(parts...)
 }
 
 // defragments says whether outer fragments reach the endpoint put together:

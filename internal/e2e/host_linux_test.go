@@ -16,7 +16,8 @@ const underlayDevice = "ens160"
 type host struct {
 	*netlab.Namespace
 	lab      *netlab.Lab
-	ip4, ip6 netip.Addr // on the underlay
+	ip4, ip6 netip.Addr        // on the underlay
+	middle   *netlab.Namespace // the switch, its bridge br0; nil without
 }
 
 // ip returns the host's underlay address of one family.
@@ -37,6 +38,8 @@ type wiring struct {
 	// gro puts what arrives on a real wire together, as network cards and
 	// their drivers do.
 	gro bool
+	// snooping has the switch hold multicast back from where nobody has joined.
+	snooping bool
 }
 
 // newHosts makes a lab of n hosts: 192.168.52.203, .204, ... and fd52::203,
@@ -69,7 +72,11 @@ func newHosts(t *testing.T, label string, n int, w wiring) []*host {
 	} else {
 		middle := netlabtest.Namespace(t, lab, "switch")
 		must(t, middle.Bridge("br0"))
+		if w.snooping {
+			must(t, middle.Snoop("br0"))
+		}
 		for i, h := range hosts {
+			h.middle = middle
 			port := fmt.Sprintf("port%d", i)
 			join(h.Namespace, underlayDevice, middle, port)
 			must(t, middle.AttachToBridge(port, "br0"))
