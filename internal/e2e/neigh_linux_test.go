@@ -266,7 +266,8 @@ func TestB31ProxyBesideKernel(t *testing.T) {
 	asker, asker4, asker6 := station(1), netip.MustParseAddr("10.0.1.1"), netip.MustParseAddr("fd10::1")
 
 	// VNIs of their own: neither hears the other.
-	program := up(t, g.Namespace, "--vni", "1", "--peer", k.ip4.String(), "--proxy",
+	program := up(t, g.Namespace, "--vni", "1", "--peer", k.ip4.String(), "--proxy", "--queues", "1", // what is asked in turn is answered in turn
+
 		"--neigh", fmt.Sprintf("%v=%v,%v=%v,%v=%v,%v=%v", known4, known, known6, known, near4, near, fence4, known))
 	k.kernelVTEP(t, netlab.VXLANConfig{VNI: 2, Proxy: true}, false, g)
 	for ip, mac := range map[netip.Addr]vxlan.MAC{known4: known, known6: known, near4: near, fence4: known} {

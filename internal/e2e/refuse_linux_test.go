@@ -46,6 +46,7 @@ func TestWrongFlags(t *testing.T) {
 		{append(vni, "--peer", "192.168.52.204,"), "--peer"},
 		{append(vni, "--peer", "a b"), "a b"},
 		{append(vni, "--group", "239.1.1.1"), "--group 239.1.1.1 needs --dev"},
+		{append(vni, "--group", "239.1.1.1", "--dev", underlayDevice, "--transport", "packet"), "--transport packet"},
 		{append(peer, "--group", "", "--dev", underlayDevice), "--group is empty"},
 		{append(peer, "--group", "192.168.52.204", "--dev", underlayDevice), "no multicast address"},
 		{append(peer, "--group", "239.1.1", "--dev", underlayDevice), "239.1.1"},
