@@ -36,8 +36,11 @@ type Config struct {
 	// so it must not wait, and by several goroutines at once. Optional.
 	NeighbourMissed func(NeighbourMiss)
 	// Workers is how many goroutines serve the queues of the devices and the
-	// sockets of the underlay where these can be polled, as on Linux. 0 =
-	// GOMAXPROCS, and no more than the Conn has receivers.
+	// sockets of the underlay where these can be polled, as on Linux. Each
+	// keeps its thread, and a P of Go's scheduler, while it waits for packets
+	// that follow each other closely: raise GOMAXPROCS by that many where the
+	// program has other work. 0 = half of GOMAXPROCS, 1 to 8, and no more than
+	// the Conn has receivers.
 	Workers int
 	// BusyPoll is how long a worker goes on asking before it goes to sleep. It
 	// buys latency with a core that is never idle: worth it only where cores

@@ -162,11 +162,13 @@ func (e *Endpoint) receivers() []*receiver {
 	return receivers
 }
 
-// workerCount is how many workers serve so many receivers.
+// workerCount is how many workers serve so many receivers. By default half the
+// cores: the others are for those who make and take the traffic, and on two
+// cores a second worker costs a stream a quarter of its rate.
 func (e *Endpoint) workerCount(receivers int) int {
 	n := e.wanted
 	if n <= 0 {
-		n = runtime.GOMAXPROCS(0)
+		n = min(runtime.GOMAXPROCS(0)/2, 8)
 	}
 	return max(min(n, receivers), 1)
 }

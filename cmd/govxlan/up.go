@@ -134,7 +134,7 @@ one line when frames can flow, and remove everything on SIGINT or SIGTERM.`,
 	fs.StringVar(&f.offload, "offload", "auto", "auto: whatever the kernel offers; off: plain frames and datagrams")
 	fs.StringVar(&f.transport, "transport", "udp", "udp: sockets of the kernel; packet: whole packets from and to the devices")
 	fs.IntVar(&f.queues, "queues", 0, "queues of the TAP and sockets of the port, among which flows are spread (default: 8, or one a core if that is more)")
-	fs.IntVar(&f.workers, "workers", 0, "threads that carry frames (default: one a core, at most 8)")
+	fs.IntVar(&f.workers, "workers", 0, "threads that carry frames (default: one for two cores, at most 8)")
 	fs.StringVar(&f.control, "control", "", "control socket (default: /run/govxlan/<port>-<network namespace>.sock)")
 	fs.DurationVar(&f.busyPoll, "busy-poll", 0, "poll this long before sleeping, such as 50us: latency for CPU (default off)")
 	fs.StringVar(&f.pprof, "pprof", "", "serve profiles on this loopback address, such as 127.0.0.1:6060")
@@ -197,7 +197,7 @@ func (f *upFlags) plan() (*upPlan, error) {
 		workers:      f.workers,
 	}
 	if p.workers == 0 {
-		p.workers = min(runtime.GOMAXPROCS(0), 8)
+		p.workers = max(1, min(runtime.GOMAXPROCS(0)/2, 8))
 	}
 	if p.queues == 0 {
 		p.queues = max(8, p.workers)
