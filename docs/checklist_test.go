@@ -15,11 +15,8 @@ import (
 // packages are the short names that the tables use.
 var packages = map[string]string{
 	"vxlan": "vxlan", "vtep": "vtep", "transport": "transport", "fdb": "fdb", "tap": "tap",
-	"e2e": "internal/e2e", "neighbour": "internal/neighbour", "toobig": "internal/toobig", "cli": "cmd/govxlan",
+	"e2e": "internal/e2e", "neighbour": "internal/neighbour", "cli": "cmd/govxlan",
 }
-
-// pending lines have no test of everything in them yet.
-var pending = []string{"D26"}
 
 // notApplicable lines ask for what is not here at all.
 var notApplicable = []string{"D42"}
@@ -112,17 +109,12 @@ func TestRFC7348Checklist(t *testing.T) {
 		cell := row[3]
 		named := exist(t, page+" "+line, cell)
 		all = append(all, named...)
-		tbd := strings.Contains(cell, "TBD")
 		switch {
 		case slices.Contains(notApplicable, line):
 			if len(named) > 0 || !strings.Contains(cell, "not applicable") {
 				t.Errorf("%s is applicable: take it off that list", line)
 			}
-		case slices.Contains(pending, line):
-			if !tbd {
-				t.Errorf("%s is not pending any more: take it off that list", line)
-			}
-		case tbd || len(named) == 0:
+		case len(named) == 0:
 			t.Errorf("%s has no test: %q", line, cell)
 		}
 	}
@@ -169,7 +161,7 @@ func TestKernelParity(t *testing.T) {
 			t.Errorf("%s: the verdict is %q", option, verdict)
 		}
 		named := exist(t, option, cell)
-		if verdict != "not" && len(named) == 0 && !strings.Contains(cell, "TBD") {
+		if verdict != "not" && len(named) == 0 {
 			t.Errorf("%s: no test shows it", option)
 		}
 	}

@@ -47,14 +47,14 @@
 // # Who may speak
 //
 // Frames are accepted from VTEPs that are peers, targets of the user's entries,
-// members of nexthop groups or members of a multicast group of the VNI, and from
-// any with AllowUnknownVTEPs. A member
-// is who has sent to the group, or who sends to us from where the group
-// reaches: with a multicast TTL of 1 the subnets of its device, with a larger
-// one anywhere. For the answer to the first flooded frame comes by unicast, from
-// a VTEP that has sent nothing to the group, and nobody can list those. What
-// comes back from a group with our own address is dropped. Up to 4096 members
-// and strangers of a VNI are remembered and counted; more are served. The address decides: the source port of
+// members of nexthop groups or of a multicast group of the VNI, and from any with
+// AllowUnknownVTEPs. A member of a multicast group is who has sent to it, or who
+// sends to us from where it reaches: with a multicast TTL of 1 the subnets of its
+// device, with a larger one anywhere. For the answer to the first flooded frame
+// comes by unicast, from a VTEP that has sent nothing to the group, and nobody
+// can list those. What comes back from a group with our own address is dropped.
+// Up to 4096 members and strangers of a VNI are remembered and counted; more are
+// served. The address decides: the source port of
 // a VXLAN packet stands for a flow and tells nothing of the sender (RFC 7348
 // section 5). Answers go to the port and VNI that were configured for the peer, or to
 // this endpoint's own for a VTEP that was not configured. A MAC with a static
@@ -113,7 +113,8 @@
 // # Limits
 //
 // All VNIs that use a multicast group use it on the same device. A VTEP that is
-// a peer and in a group too gets two copies of what is flooded. A group MAC may
-// lead to one VTEP by a static entry. Several peers of one address are told apart when sending only. Inner VLAN
+// a peer and in a group too gets two copies of what is flooded. Groups are added
+// and deleted by AddGroup and DelGroup alone, though they are on the flood list.
+// Several peers of one address are told apart when sending only. Inner VLAN
 // tags are carried as they are.
 package vtep

@@ -332,6 +332,16 @@ func TestGroupRefuses(t *testing.T) {
 	if err := r.e.DelGroup(10, groupTwo); !errors.Is(err, ErrNoGroup) {
 		t.Errorf("delete one that is not there: %v", err)
 	}
+	// It is on the flood list, but only DelGroup takes it off.
+	if err := r.e.DelPeer(10, groupOne); !errors.Is(err, ErrNoPeer) {
+		t.Errorf("deleted as a peer: %v", err)
+	}
+	if err := r.e.DelEntry(10, vxlan.MAC{}); err != nil {
+		t.Error(err)
+	}
+	if s := r.e.Status().VNIs[0]; len(s.Multicast) != 1 || len(w.joined) != 1 || len(r.e.FDB(10)) != 1 {
+		t.Errorf("the group went with the flood list: %+v", s)
+	}
 	if err := r.e.AddPeer(10, groupTwo); err == nil || !strings.Contains(err.Error(), "add it as a group") {
 		t.Errorf("as a peer: %v", err)
 	}

@@ -81,6 +81,9 @@ func (o *overlay) delPeer(a netip.AddrPort) error {
 // delFlood takes off the flood list what is on it, and forgets what was learned
 // from it.
 func (o *overlay) delFlood(r fdb.Remote) bool {
+	if r.Addr.Addr().IsMulticast() {
+		return false // DelGroup does, and leaves it
+	}
 	if !o.table.DelFlood(r) {
 		return false
 	}
