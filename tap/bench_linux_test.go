@@ -35,6 +35,17 @@ func BenchmarkDevice(b *testing.B) {
 			b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N)/float64(len(bc.vectors)), "ns/frame")
 		})
 	}
+	b.Run("write 64 bytes, io_uring", func(b *testing.B) {
+		ring := newRing(b)
+		b.SetBytes(64 * 64)
+		b.ReportAllocs()
+		for b.Loop() {
+			if err := w.(RingWriter).WriteRing(ring, small, func(_ *Vector, err error) { b.Fatal(err) }); err != nil {
+				b.Fatal(err)
+			}
+		}
+		b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N)/float64(len(small)), "ns/frame")
+	})
 	b.Run("read 64 bytes", func(b *testing.B) {
 		s := sniff(b, ns, "tap0")
 		want := testFrame(64, 0)

@@ -54,6 +54,7 @@ type upFlags struct {
 	queues       int
 	transport    string
 	workers      int
+	io           string
 	busyPoll     time.Duration
 	logLevel     string
 	logFormat    string
@@ -135,6 +136,7 @@ one line when frames can flow, and remove everything on SIGINT or SIGTERM.`,
 	fs.StringVar(&f.transport, "transport", "udp", "udp: sockets of the kernel; packet: whole packets from and to the devices")
 	fs.IntVar(&f.queues, "queues", 0, "queues of the TAP and sockets of the port, among which flows are spread (default: 8, or one a core if that is more)")
 	fs.IntVar(&f.workers, "workers", 0, "threads that carry frames (default: one for two cores, at most 8)")
+	fs.StringVar(&f.io, "io", "auto", "what these threads wait with: auto: io_uring where the kernel has it; epoll")
 	fs.StringVar(&f.control, "control", "", "control socket (default: /run/govxlan/<port>-<network namespace>.sock)")
 	fs.DurationVar(&f.busyPoll, "busy-poll", 0, "poll this long before sleeping, such as 50us: latency for CPU (default off)")
 	fs.StringVar(&f.pprof, "pprof", "", "serve profiles on this loopback address, such as 127.0.0.1:6060")
@@ -171,6 +173,7 @@ type upPlan struct {
 	queues       int
 	packet       bool // --transport packet
 	workers      int
+	noRing       bool
 	busyPoll     time.Duration
 	control      string
 	pprof        string
@@ -304,6 +307,10 @@ func (f *upFlags) plan() (*upPlan, error) {
 	if f.workers < 0 || f.workers > p.queues {
 		return nil, usagef("--workers %d: give 1 to %d, which is how many --queues there are", f.workers, p.queues)
 	}
+	if f.io != "auto" && f.io != "epoll" {
+		return nil, usagef("--io %q: give auto or epoll", f.io)
+	}
+	p.noRing = f.io == "epoll"
 	if f.busyPoll < 0 || f.busyPoll > time.Second {
 		return nil, usagef("--busy-poll %v: give a short time such as 50us, or 0", f.busyPoll)
 	}
@@ -411,7 +418,7 @@ func (p *upPlan) run(ctx context.Context, stdout, stderr io.Writer) (err error) 
 	}
 	var vnis []vxlan.VNI
 	endpoint, err := vtep.New(vtep.Config{
-		Conn: conn, Logger: log, Workers: p.workers, BusyPoll: p.busyPoll,
+		Conn: conn, Logger: log, Workers: p.workers, NoRing: p.noRing, BusyPoll: p.busyPoll,
 		DisablePathMTU: p.noPathMTU, PathMTU: p.pathMTU,
 	})
 	for _, m := range p.vlan.vnis(p.vni) {

@@ -321,6 +321,19 @@ func TestLog(t *testing.T) {
 	}
 }
 
+// TestIO: frames flow whatever the threads wait with, and status says which.
+func TestIO(t *testing.T) {
+	t.Parallel()
+	tn := kernelTunnel(t, "io", wiring{}, false, "--io", "epoll")
+	if io := tn.program.status().IO; io != "epoll" {
+		t.Errorf("--io epoll: status says %q", io)
+	}
+	ping(t, tn.a.Namespace, inner4B, 3)
+	must(t, transfer(tn.a.Namespace, tn.b.Namespace, inner4B, 4<<20))
+	must(t, transfer(tn.b.Namespace, tn.a.Namespace, inner4A, 4<<20))
+	tn.program.stop()
+}
+
 // TestBusyPoll: polling before sleeping changes when things happen, not what.
 func TestBusyPoll(t *testing.T) {
 	t.Parallel()

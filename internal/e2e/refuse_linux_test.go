@@ -86,6 +86,8 @@ func TestWrongFlags(t *testing.T) {
 		{append(peer, "--offload", "on"), "on"},
 		{append(peer, "--queues", "-1"), "-1"},
 		{append(peer, "--queues", "65"), "65"},
+		{append(peer, "--queues", "4", "--workers", "5"), "--workers 5"},
+		{append(peer, "--io", "select"), "select"},
 		{append(peer, "--busy-poll", "-1us"), "-1µs"},
 		{append(peer, "--busy-poll", "2s"), "2s"},
 		{append(peer, "--busy-poll", "50"), "50"},
