@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
+	"runtime"
 	"sync/atomic"
 	"syscall"
 	"testing"
@@ -335,6 +336,69 @@ func TestWorkersOnSockets(t *testing.T) {
 			s.stop()
 		}
 	})
+}
+
+// Many VNIs are served by a few threads, no goroutine each, and one more does
+// not stop the others: more devices than a worker reads by io_uring.
+func TestManyVNIs(t *testing.T) {
+	const vnis = 4*mostStreams + 50
+	eachWorker(t, func(t *testing.T, noRing bool) {
+		w := newWire()
+		s := newSiteWith(t, Config{Conn: &pollableWire{wire: w, ends: [2]*jack{newJack(t), newJack(t)}}, Workers: 2, NoRing: noRing})
+		until(t, "does not run", func() bool { return s.e.Status().Workers == 2 })
+		before := runtime.NumGoroutine()
+		var jacks [vnis]*jack
+		for i := range jacks {
+			jacks[i] = newJack(t)
+			if err := s.e.AddVNI(VNIConfig{VNI: vxlan.VNI(i), Device: jacks[i], Peers: []netip.AddrPort{vtepA}}); err != nil {
+				t.Fatal(err)
+			}
+			jacks[i/2].put(t, numbered(i)) // one that is there already
+		}
+		until(t, "frames are missing", func() bool { return onWire(w) == vnis })
+		seen := make(map[vxlan.VNI]int)
+		for _, tr := range w.take() {
+			for i := range tr.Len() {
+				h, _, err := vxlan.Parse(tr.Datagram(i))
+				if err != nil {
+					t.Fatal(err)
+				}
+				seen[h.VNI]++
+			}
+		}
+		for v := range vxlan.VNI(vnis / 2) {
+			if seen[v] != 2 {
+				t.Errorf("VNI %v: %d frames, want 2", v, seen[v])
+			}
+		}
+		if n := runtime.NumGoroutine() - before; n > 10 {
+			t.Errorf("%d more goroutines for %d VNIs", n, vnis)
+		}
+		s.stop()
+		for _, j := range jacks {
+			if !j.fd.Closed() {
+				t.Fatal("a device stays open")
+			}
+		}
+	})
+}
+
+// pollableWire is a wire with sockets that a worker can wait for, on which
+// nothing arrives.
+type pollableWire struct {
+	*wire
+	ends [2]*jack
+}
+
+func (w *pollableWire) Receivers() []transport.Receiver {
+	return []transport.Receiver{deaf{w.ends[0]}, deaf{w.ends[1]}}
+}
+
+type deaf struct{ *jack }
+
+func (deaf) Recv([]transport.Train) (int, error) { panic("a worker receives from this") }
+func (deaf) TryRecv([]transport.Train, *transport.Slab) (int, error) {
+	return 0, nil
 }
 
 // freePort is a UDP port that nobody has on the loopback.
