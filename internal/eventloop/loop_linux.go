@@ -41,9 +41,9 @@ type Loop interface {
 	Resume(fd int, id int32)
 	// Del forgets id. Call it before fd is closed.
 	Del(fd int, id int32)
-	// Wait returns the ids of what is ready, at once if something is, a
-	// negative one after Wake, none after timeout; a negative one is none. The slice is valid
-	// until the next Wait.
+	// Wait returns the ids of what is ready, at once if something is, with a
+	// negative one among them after Wake, and none after timeout; a negative
+	// timeout never ends. The slice is valid until the next Wait.
 	Wait(timeout time.Duration) ([]int32, error)
 	// Wake ends a Wait under way, or the next one. Any goroutine may call it,
 	// also after Close.
@@ -100,13 +100,15 @@ func (l *Epoll) Del(fd int, id int32)    { _ = l.control(unix.EPOLL_CTL_DEL, fd,
 func (l *Epoll) Wake() { l.event.set() }
 
 func (l *Epoll) Wait(timeout time.Duration) ([]int32, error) {
-	n, err := l.poll(0)
-	if n == 0 && err == nil && l.busy > 0 && timeout != 0 {
-		n, err = l.spin()
-	}
-	if n == 0 && err == nil && timeout != 0 {
-		n, err = l.sleep(timeout)
-	}
+	n := 0
+	err := inStages(timeout, l.busy, func(timeout time.Duration, hold bool) (_ bool, err error) {
+		if hold {
+			n, err = l.poll(timeout)
+		} else {
+			n, err = l.block(timeout)
+		}
+		return n > 0, err
+	})
 	if err != nil {
 		return nil, err
 	}
@@ -121,27 +123,39 @@ func (l *Epoll) Wait(timeout time.Duration) ([]int32, error) {
 	return l.ready, nil
 }
 
-// spin polls for l.busy.
-func (l *Epoll) spin() (int, error) {
-	for since := time.Now(); time.Since(since) < l.busy; {
-		if n, err := l.poll(0); n != 0 || err != nil {
-			return n, err
+// inStages waits with look, which says whether there is something: polling for
+// busy first, then with the thread held, then as every blocking call.
+func inStages(timeout, busy time.Duration, look func(timeout time.Duration, hold bool) (bool, error)) error {
+	if timeout == 0 {
+		_, err := look(0, true)
+		return err
+	}
+	if busy > 0 {
+		for since := time.Now(); time.Since(since) < busy; {
+			if ok, err := look(0, true); ok || err != nil {
+				return err
+			}
 		}
 	}
-	return 0, nil
+	if timeout > 0 && timeout <= awake {
+		_, err := look(timeout, true)
+		return err
+	}
+	if ok, err := look(awake, true); ok || err != nil {
+		return err
+	}
+	if timeout > 0 {
+		timeout -= awake
+	}
+	_, err := look(timeout, false)
+	return err
 }
 
-// sleep waits with the thread held first, then as every blocking call.
-func (l *Epoll) sleep(timeout time.Duration) (int, error) {
-	if timeout > 0 && timeout <= awake {
-		return l.poll(timeout)
-	}
-	if n, err := l.poll(awake); n != 0 || err != nil {
-		return n, err
-	}
+// block waits as every blocking call; a negative timeout never ends.
+func (l *Epoll) block(timeout time.Duration) (int, error) {
 	ms := -1
 	if timeout > 0 {
-		ms = int((timeout - awake + time.Millisecond - 1) / time.Millisecond)
+		ms = int((timeout + time.Millisecond - 1) / time.Millisecond)
 	}
 	n, err := unix.EpollWait(l.fd, l.events[:], ms)
 	if err == unix.EINTR {

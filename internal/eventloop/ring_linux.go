@@ -179,7 +179,13 @@ func (r *Ring) Wait(timeout time.Duration) ([]int32, error) {
 	if r.waiting() {
 		timeout = 0
 	}
-	if err := r.wait(timeout); err != nil {
+	if err := inStages(timeout, r.busy, func(timeout time.Duration, hold bool) (bool, error) {
+		if err := r.ring.Wait(timeout, hold); err != nil {
+			return false, err
+		}
+		r.collect()
+		return len(r.ready) > 0 || r.waiting(), nil
+	}); err != nil {
 		return nil, err
 	}
 	// Streams with frames take turns.
@@ -213,37 +219,6 @@ func (r *Ring) waiting() bool {
 		}
 	}
 	return false
-}
-
-// wait waits in the stages of Loop.Wait.
-func (r *Ring) wait(timeout time.Duration) error {
-	look := func(timeout time.Duration, hold bool) (bool, error) {
-		if err := r.ring.Wait(timeout, hold); err != nil {
-			return false, err
-		}
-		r.collect()
-		return len(r.ready) > 0 || r.waiting(), nil
-	}
-	if timeout == 0 {
-		_, err := look(0, true)
-		return err
-	}
-	if r.busy > 0 {
-		for since := time.Now(); time.Since(since) < r.busy; {
-			if ok, err := look(0, true); ok || err != nil {
-				return err
-			}
-		}
-	}
-	if timeout > 0 && timeout <= awake {
-		_, err := look(timeout, true)
-		return err
-	}
-	if ok, err := look(awake, true); ok || err != nil {
-		return err
-	}
-	_, err := look(timeout, false)
-	return err
 }
 
 // collect takes the completions.
