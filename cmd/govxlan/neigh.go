@@ -114,37 +114,13 @@ address of the overlay has. Where it was started with --arp suppress or --arp pr
 }
 
 func newNeighShowCommand() *cobra.Command {
-	var f controlFlags
-	var vni vniFlag
-	cmd := &cobra.Command{
+	return showVNIs(&cobra.Command{
 		Use:   "show",
 		Short: "Show which MAC an IP address has",
 		Long: `Show which MAC an IP address has, and how that is known: static ones were entered,
 snooped ones were heard of (--neigh-snoop) and age. "here" stands for a station on
 the device's own side, which answers for itself.`,
-		Args: cobra.NoArgs,
-		RunE: func(cmd *cobra.Command, _ []string) error {
-			only, err := vni.only()
-			if err != nil {
-				return err
-			}
-			client, err := f.client()
-			if err != nil {
-				return err
-			}
-			all, err := client.Neighbours(cmd.Context(), only...)
-			if err != nil {
-				return err
-			}
-			if f.json {
-				return printJSON(cmd.OutOrStdout(), all)
-			}
-			return printNeighbours(cmd.OutOrStdout(), all)
-		},
-	}
-	f.add(cmd)
-	vni.add(cmd, "only this VNI")
-	return cmd
+	}, (*control.Client).Neighbours, printNeighbours)
 }
 
 func printNeighbours(w io.Writer, all []vtep.NeighbourStatus) error {

@@ -2,11 +2,13 @@ package main
 
 import (
 	"fmt"
+	"io"
 	"net/netip"
 	"strconv"
 	"text/tabwriter"
 
 	"github.com/govxlan/govxlan/internal/control"
+	"github.com/govxlan/govxlan/vtep"
 	"github.com/spf13/cobra"
 )
 
@@ -78,44 +80,24 @@ func newNexthopChangeCommand(verb, short string) *cobra.Command {
 }
 
 func newNexthopListCommand() *cobra.Command {
-	var f controlFlags
-	var vni vniFlag
-	cmd := &cobra.Command{
+	return showVNIs(&cobra.Command{
 		Use:     "list",
 		Aliases: []string{"show"},
 		Short:   "Show the nexthop groups",
-		Args:    cobra.NoArgs,
-		RunE: func(cmd *cobra.Command, _ []string) error {
-			only, err := vni.only()
-			if err != nil {
-				return err
+	}, (*control.Client).Nexthops, printNexthops)
+}
+
+func printNexthops(w io.Writer, groups []vtep.NexthopStatus) error {
+	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
+	fmt.Fprintln(t, "VNI\tID\tVTEP")
+	for _, g := range groups {
+		for _, r := range g.Remotes {
+			to := netip.AddrPortFrom(r.VTEP, r.Port).String()
+			if r.VNI != nil {
+				to += fmt.Sprintf(" vni %v", *r.VNI)
 			}
-			client, err := f.client()
-			if err != nil {
-				return err
-			}
-			groups, err := client.Nexthops(cmd.Context(), only...)
-			if err != nil {
-				return err
-			}
-			if f.json {
-				return printJSON(cmd.OutOrStdout(), groups)
-			}
-			t := tabwriter.NewWriter(cmd.OutOrStdout(), 0, 0, 2, ' ', 0)
-			fmt.Fprintln(t, "VNI\tID\tVTEP")
-			for _, g := range groups {
-				for _, r := range g.Remotes {
-					to := netip.AddrPortFrom(r.VTEP, r.Port).String()
-					if r.VNI != nil {
-						to += fmt.Sprintf(" vni %v", *r.VNI)
-					}
-					fmt.Fprintf(t, "%v\t%d\t%s\n", g.VNI, g.ID, to)
-				}
-			}
-			return t.Flush()
-		},
+			fmt.Fprintf(t, "%v\t%d\t%s\n", g.VNI, g.ID, to)
+		}
 	}
-	f.add(cmd)
-	vni.add(cmd, "only this VNI")
-	return cmd
+	return t.Flush()
 }

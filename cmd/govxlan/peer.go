@@ -1,10 +1,12 @@
 package main
 
 import (
+	"context"
 	"slices"
 
 	"github.com/govxlan/govxlan/internal/control"
 	"github.com/govxlan/govxlan/vtep"
+	"github.com/govxlan/govxlan/vxlan"
 	"github.com/spf13/cobra"
 )
 
@@ -80,34 +82,15 @@ func newPeerChangeCommand(name, verb, short string) *cobra.Command {
 }
 
 func newPeerListCommand() *cobra.Command {
-	var f controlFlags
-	var vni vniFlag
-	cmd := &cobra.Command{
+	return showVNIs(&cobra.Command{
 		Use:     "list",
 		Aliases: []string{"show"},
 		Short:   "Show the flood list",
-		Args:    cobra.NoArgs,
-		RunE: func(cmd *cobra.Command, _ []string) error {
-			only, err := vni.only()
-			if err != nil {
-				return err
-			}
-			client, err := f.client()
-			if err != nil {
-				return err
-			}
-			entries, err := client.FDB(cmd.Context(), only...)
-			if err != nil {
-				return err
-			}
-			entries = slices.DeleteFunc(entries, func(e vtep.EntryStatus) bool { return e.Kind != "flood" })
-			if f.json {
-				return printJSON(cmd.OutOrStdout(), entries)
-			}
-			return printFDB(cmd.OutOrStdout(), entries)
-		},
-	}
-	f.add(cmd)
-	vni.add(cmd, "only this VNI")
-	return cmd
+	}, floodList, printFDB)
+}
+
+// floodList asks for the entries that are peers.
+func floodList(c *control.Client, ctx context.Context, only ...vxlan.VNI) ([]vtep.EntryStatus, error) {
+	entries, err := c.FDB(ctx, only...)
+	return slices.DeleteFunc(entries, func(e vtep.EntryStatus) bool { return e.Kind != "flood" }), err
 }

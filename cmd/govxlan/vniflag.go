@@ -1,6 +1,10 @@
 package main
 
 import (
+	"context"
+	"io"
+
+	"github.com/govxlan/govxlan/internal/control"
 	"github.com/govxlan/govxlan/vxlan"
 	"github.com/spf13/cobra"
 )
@@ -36,3 +40,32 @@ func (f *vniFlag) only() ([]vxlan.VNI, error) {
 }
 
 const oneVNI = "the VNI; may be left out where the endpoint has one"
+
+// showVNIs has cmd ask the running endpoint for something of all VNIs, or of one
+// with --vni, and print it.
+func showVNIs[T any](cmd *cobra.Command, ask func(*control.Client, context.Context, ...vxlan.VNI) ([]T, error), print func(io.Writer, []T) error) *cobra.Command {
+	var f controlFlags
+	var vni vniFlag
+	cmd.Args = cobra.NoArgs
+	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
+		only, err := vni.only()
+		if err != nil {
+			return err
+		}
+		client, err := f.client()
+		if err != nil {
+			return err
+		}
+		all, err := ask(client, cmd.Context(), only...)
+		if err != nil {
+			return err
+		}
+		if f.json {
+			return printJSON(cmd.OutOrStdout(), all)
+		}
+		return print(cmd.OutOrStdout(), all)
+	}
+	f.add(cmd)
+	vni.add(cmd, "only this VNI")
+	return cmd
+}
