@@ -1,9 +1,7 @@
 package transport
 
 import (
-	"net"
 	"net/netip"
-	"os"
 	"unsafe"
 
 	"golang.org/x/sys/unix"
@@ -63,116 +61,37 @@ func (s *Slab) rearm(n int) {
 	}
 }
 
-// udpReceiver implements Receiver on one socket.
+// udpReceiver implements Receiver on one UDP socket.
 type udpReceiver struct {
-	sock *socket
-	own  *Slab // for Recv
-
+	slabReceiver
 	lastRaw  rawAddr // memo of the last source: runs come from one VTEP
 	lastAddr netip.AddrPort
-
-	call  func(fd uintptr) bool
-	try   func(fd uintptr)
-	slab  *Slab
-	next  int // how many messages the next Recv asks for
-	want  int
-	got   int
-	errno unix.Errno
 }
 
 var _ Pollable = (*udpReceiver)(nil)
 
 func newUDPReceiver(sock *socket) *udpReceiver {
-	r := &udpReceiver{sock: sock, next: recvMessages}
-	r.call = r.recvmmsg
-	r.try = func(fd uintptr) { r.recvmmsg(fd) }
+	r := &udpReceiver{}
+	r.train, r.passing = r.datagrams, udpPassing
+	r.init(sock)
 	return r
 }
 
-func (r *udpReceiver) Recv(trains []Train) (int, error) {
-	if len(trains) == 0 {
-		return 0, nil // recvmmsg would say so for ever
+// udpPassing: the echo of something sent, or a link that comes and goes.
+func udpPassing(errno unix.Errno) bool {
+	switch errno {
+	case unix.ECONNREFUSED, unix.EHOSTUNREACH, unix.ENETUNREACH, unix.EMSGSIZE, unix.ENETDOWN:
+		return true
 	}
-	if r.own == nil {
-		r.own = NewSlab()
-	}
-	for {
-		r.begin(trains, r.own)
-		if err := r.sock.fd.Read(r.call); err != nil {
-			return 0, net.ErrClosed
-		}
-		if n, err := r.end(trains); n > 0 || err != nil {
-			return n, err
-		}
-	}
+	return false
 }
 
-func (r *udpReceiver) TryRecv(trains []Train, slab *Slab) (int, error) {
-	if len(trains) == 0 {
-		return 0, nil
-	}
-	r.begin(trains, slab)
-	if err := r.sock.fd.Do(r.try); err != nil {
-		return 0, err
-	}
-	return r.end(trains)
-}
-
-func (r *udpReceiver) Descriptor() int { return r.sock.fd.Number() }
-
-// begin prepares a system call.
-func (r *udpReceiver) begin(trains []Train, slab *Slab) {
-	r.slab, r.want, r.got, r.errno = slab, min(len(trains), r.next), 0, 0
-}
-
-// end turns what the system call brought into trains.
-func (r *udpReceiver) end(trains []Train) (int, error) {
-	if r.errno != 0 {
-		return 0, os.NewSyscallError("recvmmsg", r.errno)
-	}
-	n, bytes := 0, 0
-	for i := range r.got {
-		m := &r.slab.msgs[i]
-		bytes += int(m.n)
-		if m.n == 0 || m.hdr.Flags&unix.MSG_TRUNC != 0 {
-			continue // empty: no VXLAN header in it; cut: cannot be, the room is enough
-		}
-		r.train(i, &trains[n])
-		n++
-	}
-	r.slab.rearm(r.got)
-	r.next = recvMessages
-	if average := bytes / max(r.got, 1); average > recvBudget/recvMessages {
-		r.next = max(recvBudget/average, 1)
-	}
-	return n, nil
-}
-
-// recvmmsg is called by the poller with the descriptor; false waits.
-func (r *udpReceiver) recvmmsg(fd uintptr) bool {
-	for {
-		n, _, errno := unix.RawSyscall6(unix.SYS_RECVMMSG, fd, uintptr(unsafe.Pointer(&r.slab.msgs[0])),
-			uintptr(r.want), unix.MSG_DONTWAIT, 0, 0)
-		switch errno {
-		case 0:
-			r.got = int(n)
-			return true
-		case unix.EINTR:
-		case unix.EAGAIN:
-			return false
-		case unix.ECONNREFUSED, unix.EHOSTUNREACH, unix.ENETUNREACH, unix.EMSGSIZE, unix.ENETDOWN:
-			// The echo of something sent, or a link that comes and goes: the
-			// socket goes on receiving. Reading it cleared it.
-		default:
-			r.errno = errno
-			return true
-		}
-	}
-}
-
-// train fills t from the i-th message.
-func (r *udpReceiver) train(i int, t *Train) {
+// datagrams fills t from the i-th message.
+func (r *udpReceiver) datagrams(i int, t *Train) bool {
 	m := &r.slab.msgs[i]
+	if m.n == 0 {
+		return false // no VXLAN header in it
+	}
 	start := i * recvBytes
 	end := start + int(m.n)
 	*t = Train{Buf: r.slab.bytes[start:end:end]}
@@ -204,4 +123,5 @@ func (r *udpReceiver) train(i int, t *Train) {
 		}
 		oob = oob[next:]
 	}
+	return true
 }
