@@ -325,10 +325,11 @@ func TestLog(t *testing.T) {
 func TestIO(t *testing.T) {
 	t.Parallel()
 	tn := kernelTunnel(t, "io", wiring{}, false, "--io", "epoll")
+	ping(t, tn.a.Namespace, inner4B, 3)
+	// Not before: the program says that it is up a moment before its threads are.
 	if io := tn.program.status().IO; io != "epoll" {
 		t.Errorf("--io epoll: status says %q", io)
 	}
-	ping(t, tn.a.Namespace, inner4B, 3)
 	must(t, transfer(tn.a.Namespace, tn.b.Namespace, inner4B, 4<<20))
 	must(t, transfer(tn.b.Namespace, tn.a.Namespace, inner4A, 4<<20))
 	tn.program.stop()
