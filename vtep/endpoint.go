@@ -48,6 +48,7 @@ type Endpoint struct {
 	started  time.Duration
 	vnis     vniTable
 	counters endpointCounters
+	unknown  lastSeen                   // last packet of a VNI that is not here
 	watchers atomic.Pointer[[]*Watcher] // nil: nobody listens
 	paths    paths
 	// findPaths: the paths' MTUs are known, or to be found out.
@@ -68,6 +69,7 @@ type Endpoint struct {
 	// neighbourMissed is that of Config.
 	neighbourMissed func(NeighbourMiss)
 
+	probes probes
 	groupLife
 }
 
@@ -89,6 +91,7 @@ func New(cfg Config) (*Endpoint, error) {
 		hurry:           make(chan struct{}, 1),
 		neighbourMissed: cfg.NeighbourMissed,
 	}
+	e.probes.mute = cfg.DisableProbeAnswers
 	e.groups = make(map[netip.Addr]*membership)
 	if e.log == nil {
 		e.log = zap.NewNop()
@@ -222,6 +225,7 @@ func (e *Endpoint) Close() error {
 	for _, w := range watchers {
 		w.end()
 	}
+	e.probes.end()
 
 	// First, so that none of them sees a descriptor that is closed.
 	for _, w := range workers {

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/govxlan/govxlan/fdb"
+	"github.com/govxlan/govxlan/internal/probe"
 	"github.com/govxlan/govxlan/tap"
 	"github.com/govxlan/govxlan/vxlan"
 )
@@ -32,6 +33,8 @@ type overlay struct {
 	// as a whole, under Endpoint.mu.
 	senders      atomic.Pointer[map[netip.Addr]*peer]
 	allowUnknown bool
+	// stranger is the last VTEP whose frames were dropped for who it is.
+	stranger lastSeen
 	// groups are the multicast groups, nil without any. Replaced as a whole,
 	// under Endpoint.mu.
 	groups atomic.Pointer[[]groupUse]
@@ -80,6 +83,8 @@ type peerCounters struct {
 	rxBytes   atomic.Uint64
 	txFrames  atomic.Uint64
 	txBytes   atomic.Uint64
+
+	probes probe.Bucket // limits the answers to it
 }
 
 // maxStrangers bounds the VTEPs that are remembered only because

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/govxlan/govxlan/fdb"
+	"github.com/govxlan/govxlan/internal/probe"
 	"github.com/govxlan/govxlan/tap"
 	"github.com/govxlan/govxlan/transport"
 	"github.com/govxlan/govxlan/vxlan"
@@ -45,6 +46,8 @@ type receiver struct {
 	tally endpointTally
 	// What came from peer and is not counted with it yet.
 	peerFrames, peerBytes int
+
+	replies *replies // made with the first
 }
 
 // endpointTally gathers what belongs to no VNI, for one batch.
@@ -224,6 +227,11 @@ func (r *receiver) packet(b []byte, segment int, tos uint8, now time.Duration) {
 		return
 	}
 	if mac := fdb.MAC(frame[6:12]); !r.known || mac != r.mac {
+		// The MAC of probes is never learned, and so costs nothing here.
+		if mac == fdb.MAC(probe.MAC) {
+			r.probe(frame, now)
+			return
+		}
 		if !r.learn(mac, dontLearn, now) {
 			return
 		}
@@ -263,6 +271,9 @@ func (r *receiver) turn(v vxlan.VNI, now time.Duration) bool {
 	r.vni, r.out, r.known = v, nil, false
 	o := r.e.vnis.load(v)
 	if o == nil {
+		if r.tally.unknownVNI == 0 { // one of a batch is enough
+			r.e.unknown.note(r.source, v)
+		}
 		return false
 	}
 	out := r.outlets[o]
@@ -284,6 +295,9 @@ func (r *receiver) turn(v vxlan.VNI, now time.Duration) bool {
 		r.peer = r.e.admitUnlisted(o, r.source, r.group)
 	}
 	r.ok = r.peer != nil && !r.own
+	if r.peer == nil && !r.own {
+		o.stranger.note(r.source, v)
+	}
 	return true
 }
 

@@ -24,8 +24,10 @@ type Status struct {
 	Uptime    Seconds `json:"uptime_s"`
 	// Workers is how many threads carry frames, and IO what they wait with:
 	// io_uring or epoll; goroutines where there are none.
-	Workers  int              `json:"workers"`
-	IO       string           `json:"io"`
+	Workers int    `json:"workers"`
+	IO      string `json:"io"`
+	// Unknown is the last packet of a VNI that is not here; nil: there was none.
+	Unknown  *Sighting        `json:"last_unknown_vni,omitempty"`
 	Counters EndpointCounters `json:"counters"`
 	VNIs     []VNIStatus      `json:"vnis"`
 }
@@ -50,6 +52,9 @@ type VNIStatus struct {
 	// flooded.
 	Multicast []MulticastStatus `json:"multicast,omitempty"`
 	Counters  Counters          `json:"counters"`
+	// Stranger is the last VTEP whose frames were dropped because it may not
+	// speak here; nil: there was none.
+	Stranger *Sighting `json:"last_unknown_vtep,omitempty"`
 	// Groups are those of frames that arrived and that GroupPolicy.Accept has,
 	// delivered in the end or not.
 	Groups []GroupStatus `json:"groups,omitempty"`
@@ -88,6 +93,12 @@ type EntryStatus struct {
 	Age *Seconds `json:"age_s,omitempty"`
 }
 
+// Sighting is who sent something that was dropped.
+type Sighting struct {
+	VTEP netip.Addr `json:"vtep"`
+	VNI  vxlan.VNI  `json:"vni"`
+}
+
 // Seconds is a duration that JSON shows as a number with one decimal.
 type Seconds float64
 
@@ -124,6 +135,7 @@ func (e *Endpoint) Status() Status {
 		s.Port = a.Port()
 	}
 	s.Local = strings.Join(locals, ",")
+	s.Unknown = e.unknown.get()
 	if name, ok := e.conn.(fmt.Stringer); ok {
 		s.Transport = name.String()
 	}
@@ -179,6 +191,7 @@ func (o *overlay) status(now time.Duration) VNIStatus {
 		}
 		v.Peers = append(v.Peers, ps)
 	}
+	v.Stranger = o.stranger.get()
 	v.Multicast = o.multicastStatus()
 	slices.SortFunc(v.Peers, func(a, b PeerStatus) int { return a.VTEP.Compare(b.VTEP) })
 	return v
