@@ -13,6 +13,7 @@ func commands() []*cobra.Command {
 		newNeighCommand(),
 		newNexthopCommand(),
 		newPeerCommand(),
+		newPingCommand(),
 		newStatusCommand(),
 		newUpCommand(),
 		newVersionCommand(),

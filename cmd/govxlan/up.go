@@ -49,6 +49,7 @@ type upFlags struct {
 	maxEntries   int
 	boundAll     bool
 	allowUnknown bool
+	answerProbes bool
 	arp          arpFlags
 	offload      string
 	queues       int
@@ -144,6 +145,7 @@ one line when frames can flow, and remove everything on SIGINT or SIGTERM.`,
 	f.outer.add(fs)
 	f.header.add(fs)
 	f.vlan.add(fs)
+	fs.BoolVar(&f.answerProbes, "answer-probes", true, "answer the probes of 'govxlan ping' and 'doctor' on other VTEPs")
 	fs.StringVar(&f.logFormat, "log-format", "text", "text or json, on standard error")
 	return cmd
 }
@@ -168,6 +170,7 @@ type upPlan struct {
 	pathMTU      int // 0 = not known
 	clampMSS     bool
 	allowUnknown bool
+	noProbes     bool
 	arp          arpPlan
 	offload      bool
 	queues       int
@@ -192,6 +195,7 @@ func (f *upFlags) plan() (*upPlan, error) {
 		learning:     f.learning,
 		boundAll:     f.boundAll,
 		allowUnknown: f.allowUnknown,
+		noProbes:     !f.answerProbes,
 		queues:       f.queues,
 		control:      f.control,
 		pprof:        f.pprof,
@@ -419,7 +423,7 @@ func (p *upPlan) run(ctx context.Context, stdout, stderr io.Writer) (err error) 
 	var vnis []vxlan.VNI
 	endpoint, err := vtep.New(vtep.Config{
 		Conn: conn, Logger: log, Workers: p.workers, NoRing: p.noRing, BusyPoll: p.busyPoll,
-		DisablePathMTU: p.noPathMTU, PathMTU: p.pathMTU,
+		DisablePathMTU: p.noPathMTU, PathMTU: p.pathMTU, DisableProbeAnswers: p.noProbes,
 	})
 	for _, m := range p.vlan.vnis(p.vni) {
 		if err != nil {
