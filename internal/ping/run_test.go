@@ -74,7 +74,7 @@ func TestRun(t *testing.T) {
 		"none":         {func(p *path) { p.there = 0 }, Plan{Count: 3, Size: 100}, "3/0/0/0 100%", 0},
 		"each fourth lost": {func(p *path) { p.lose = func(n int) bool { return n%4 == 0 } },
 			Plan{Count: 8, Size: 100}, "8/6/0/0 25%", 1},
-		"late":     {func(p *path) { p.delay = 2 * time.Second }, Plan{Count: 2, Size: 100}, "2/0/0/0 100%", 0},
+		"late": {func(p *path) { p.delay = 2 * time.Second }, Plan{Count: 2, Size: 100}, "2/0/0/0 100%", 0},
 		// The second answer to the last probe is not waited for.
 		"twice":    {func(p *path) { p.twice = true }, Plan{Count: 3, Size: 100}, "3/3/2/0 0%", 1},
 		"too long": {func(p *path) { p.device = 99 }, Plan{Count: 2, Size: 100}, "0/0/0/2 0%", 0},
