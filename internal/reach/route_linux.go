@@ -1,4 +1,4 @@
-package main
+package reach
 
 import (
 	"fmt"
@@ -8,17 +8,17 @@ import (
 	"github.com/vishvananda/netlink"
 )
 
-// routeTo asks the routing table what a packet to a VTEP leaves from, and the
+// Route asks the routing table what a packet to a VTEP leaves from, and the
 // MTU of the device that it leaves by. local is a source address to ask for, or
 // the zero Addr.
-func routeTo(to, local netip.Addr) (source netip.Addr, mtu int, err error) {
+func Route(to, local netip.Addr) (source netip.Addr, mtu int, err error) {
 	options := &netlink.RouteGetOptions{Oif: to.Zone()}
 	if local.IsValid() {
 		options.SrcAddr = net.IP(local.AsSlice())
 	}
 	routes, err := netlink.RouteGetWithOptions(net.IP(to.AsSlice()), options)
 	if err != nil || len(routes) == 0 {
-		return source, 0, fmt.Errorf("no route to %v (%v)", to, errOrNone(err))
+		return source, 0, fmt.Errorf("no route to %v (%v)", to, err)
 	}
 	link, err := netlink.LinkByIndex(routes[0].LinkIndex)
 	if err != nil {
