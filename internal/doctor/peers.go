@@ -1,0 +1,248 @@
+package doctor
+
+import (
+	"errors"
+	"fmt"
+	"net/netip"
+	"time"
+
+	"github.com/govxlan/govxlan/internal/ping"
+	"github.com/govxlan/govxlan/internal/reach"
+	"github.com/govxlan/govxlan/vtep"
+	"github.com/govxlan/govxlan/vxlan"
+)
+
+// burst is how many frames of full size are sent as one superframe.
+const burst = 8
+
+// ask asks every peer, in every VNI that has it.
+func (x *examination) ask() {
+	if x.Status == nil {
+		for _, peer := range x.Peers {
+			x.askPeer(nil, peer)
+		}
+	}
+	asked := 0
+	for _, v := range x.vnis() {
+		for _, peer := range x.peers(v) {
+			if asked++; asked > mostPeers {
+				continue
+			}
+			x.askPeer(v, peer)
+		}
+	}
+	if asked > mostPeers {
+		x.find("peer", Skip, "", "%d more peers were not asked: choose with --peer and --vni", asked-mostPeers)
+	}
+	if x.Status != nil && len(x.peers(nil)) == 0 && len(x.vnis()) > 0 && len(x.vnis()[0].Multicast) == 0 {
+		vni := x.vnis()[0].VNI
+		x.find("peer", Warn, fmt.Sprintf("govxlan peer add <address> --vni %v", vni), "there is no peer: nothing is sent, and nobody is listened to")
+	}
+}
+
+// askPeer asks one and judges the answers.
+func (x *examination) askPeer(v *vtep.VNIStatus, peer netip.AddrPort) {
+	if x.ctx.Err() != nil {
+		return
+	}
+	vni := x.VNI
+	q := x.question(vni, peer)
+	if v != nil {
+		vni = &v.VNI
+		q.VNI = vni
+		q.MTU, q.MostMTU = true, v.MTU+vxlan.EthernetLen+ping.Overhead(peer.Addr())
+	}
+	r, err := reach.Ask(x.ctx, q)
+	if err != nil {
+		x.report.add(Finding{Check: "peer", State: Fail, Peer: peer.Addr(), VNI: vni, Text: err.Error()})
+		return
+	}
+	got := reachedPeer{peer: netip.AddrPortFrom(r.VTEP, r.Port), vni: v, Report: r}
+	x.reached = append(x.reached, got)
+	x.judgePeer(&got)
+	x.judgeMTU(&got)
+	x.judgeBurst(&got)
+}
+
+// answers says whether a peer's own frames arrive.
+func (x *examination) answers(peer netip.Addr) bool {
+	for _, r := range x.reached {
+		if r.peer.Addr() == peer && (r.Probe.State == reach.Answers || r.Station.State == reach.Answers) {
+			return true
+		}
+	}
+	return false
+}
+
+// judgePeer says whether it is alive.
+func (x *examination) judgePeer(r *reachedPeer) {
+	say := func(s State, on netip.Addr, command, format string, args ...any) {
+		x.report.add(Finding{Check: "peer", State: s, Peer: r.peer.Addr(), VNI: r.Report.VNI, Command: command, On: on, Text: fmt.Sprintf(format, args...)})
+	}
+	here := netip.Addr{}
+	there := r.peer.Addr()
+	us := "<address of this host>"
+	if a := x.us(there); a.IsValid() {
+		us = a.String()
+	}
+	vni := ""
+	if r.Report.VNI != nil {
+		vni = r.Report.VNI.String()
+	}
+	p := &r.Probe
+	switch {
+	case p.State == reach.Answers && p.Received < p.Sent:
+		say(Warn, here, fmt.Sprintf("govxlan ping %v --vni %s -c 200 -i 20ms", there, vni), "%v answers, but %d of %d probes were lost", there, p.Sent-p.Received, p.Sent)
+	case p.State == reach.Answers && p.Duplicates > 0:
+		say(Warn, here, "govxlan peer list", "%v answers each probe more than once: packets are doubled on the way", there)
+	case p.State == reach.Answers:
+		say(OK, here, "", "%v answers in %.3g ms", there, p.RTT.P50)
+	case r.Alive:
+		say(OK, here, "", "%s", r.Verdict)
+	case r.UDP.State == ping.Refused && x.mixed(r):
+	case r.UDP.State == ping.Refused:
+		say(Fail, there, fmt.Sprintf("govxlan up --vni %s --peer %s", orWord(vni, "<vni>"), us), "%s", r.Verdict)
+	case r.vni != nil && !x.isPeer(r.vni, there):
+		say(Fail, here, fmt.Sprintf("govxlan peer add %v --vni %s", there, vni), "%v is no peer of VNI %s here: what it sends is dropped", there, vni)
+	case r.UDP.State == ping.Prohibited, r.UDP.State == ping.Unreachable:
+		say(Fail, here, fmt.Sprintf("ip route get %v", there), "%s", r.Verdict)
+	case p.State == reach.Untried && r.Path.State == reach.Answers:
+		say(Skip, here, "", "the host %v answers, its VTEP was not asked: %s", there, orWord(p.Reason, "there is no way to"))
+	case r.Path.State == reach.Answers && r.LastHeard != nil:
+		say(Warn, there, fmt.Sprintf("govxlan doctor --peer %s --vni %s", us, vni), "%v is silent: the last frame of it came %v ago, and it answers no probe", there, reach.Ago(*r.LastHeard))
+	case r.Path.State == reach.Answers:
+		say(Fail, there, fmt.Sprintf("govxlan peer add %s --vni %s", us, vni), "%s", r.Verdict)
+	case r.LastHeard != nil:
+		say(Fail, here, fmt.Sprintf("ping %v", there), "%v is silent, and so is its host: the last frame of it came %v ago", there, reach.Ago(*r.LastHeard))
+	default:
+		say(Fail, here, fmt.Sprintf("ping %v", there), "nothing answers at %v", there)
+	}
+}
+
+// us is how peers see this host.
+func (x *examination) us(peer netip.Addr) netip.Addr {
+	if x.Status != nil {
+		if a := reach.Local(x.Status, peer); a.IsValid() {
+			return a
+		}
+	}
+	a, _, _ := reach.Route(peer, netip.Addr{})
+	return a
+}
+
+func (x *examination) isPeer(v *vtep.VNIStatus, a netip.Addr) bool {
+	for _, p := range v.Peers {
+		if p.VTEP == a {
+			return true
+		}
+	}
+	return false
+}
+
+// mixed looks whether a peer that refuses its port listens on the other usual
+// one: 4789 is IANA's, 8472 Linux's.
+func (x *examination) mixed(r *reachedPeer) bool {
+	other := uint16(vxlan.LinuxPort)
+	if r.peer.Port() == other {
+		other = vxlan.Port
+	}
+	if r.Report.VNI == nil {
+		return false
+	}
+	at := netip.AddrPortFrom(r.peer.Addr(), other)
+	k, err := ping.Knock(x.us(at.Addr()), at, *r.Report.VNI, 200*time.Millisecond)
+	if err != nil || k.State != ping.NotRefused {
+		return false
+	}
+	f := Finding{
+		Check: "port-mix", State: Fail, Peer: at.Addr(), VNI: r.Report.VNI,
+		Text: fmt.Sprintf("%v refuses UDP port %d, but not %d: %d is Linux's default for vxlan, and %d the standard", at.Addr(), r.peer.Port(), other, vxlan.LinuxPort, vxlan.Port),
+	}
+	if r.vni != nil {
+		f.Command = fmt.Sprintf("govxlan peer del %v --vni %v && govxlan peer add %v --vni %v", r.peer, r.vni.VNI, at, r.vni.VNI)
+	} else {
+		f.Command = fmt.Sprintf("govxlan up --vni %v --peer %v", *r.Report.VNI, at)
+	}
+	x.report.add(f)
+	return true
+}
+
+// judgeMTU says whether frames of full size get there and back.
+func (x *examination) judgeMTU(r *reachedPeer) {
+	if r.vni == nil {
+		return
+	}
+	say := func(s State, on netip.Addr, command, format string, args ...any) {
+		x.report.add(Finding{Check: "mtu", State: s, Peer: r.peer.Addr(), VNI: &r.vni.VNI, Command: command, On: on, Text: fmt.Sprintf(format, args...)})
+	}
+	overhead := ping.Overhead(r.peer.Addr()) + vxlan.EthernetLen
+	needed := r.vni.MTU + overhead
+	lower := func(mtu int) string { return fmt.Sprintf("ip link set dev %s mtu %d", r.vni.Device, mtu-overhead) }
+	_, device, err := reach.Route(r.peer.Addr(), x.us(r.peer.Addr()))
+	if err == nil && device < needed {
+		say(Warn, netip.Addr{}, lower(device), "frames of full size need packets of %d bytes, and the underlay device carries %d: longer ones are refused, their senders told", needed, device)
+		return
+	}
+	m := r.MTU
+	switch {
+	case m == nil || m.There == 0:
+		say(Skip, netip.Addr{}, "", "nobody answers what would tell how long packets to %v may be", r.peer.Addr())
+	case m.There < needed && x.knows(r, m.There):
+		say(Warn, netip.Addr{}, lower(m.There), "frames of full size need packets of %d bytes, and %d fit the way to %v: senders are told, but it costs", needed, m.There, r.peer.Addr())
+	case m.There < needed:
+		say(Fail, netip.Addr{}, lower(m.There), "frames of full size need packets of %d bytes, and %d fit the way to %v: small ones pass, large ones vanish", needed, m.There, r.peer.Addr())
+	case m.By == "probe" && m.Back < needed:
+		say(Fail, r.peer.Addr(), fmt.Sprintf("ip link set dev <its device> mtu %d", m.Back-overhead), "packets of %d bytes get to %v, but only %d come back: large ones of the peer vanish", m.There, r.peer.Addr(), m.Back)
+	default:
+		say(OK, netip.Addr{}, "", "packets of %d bytes, which frames of full size need, pass to %v", needed, r.peer.Addr())
+	}
+}
+
+// knows says whether routers told the endpoint of a path that narrow.
+func (x *examination) knows(r *reachedPeer, mtu int) bool {
+	for _, p := range r.vni.Peers {
+		if p.VTEP == r.peer.Addr() {
+			return p.PathMTU != 0 && p.PathMTU <= mtu
+		}
+	}
+	return false
+}
+
+// judgeBurst sends frames that the kernel may carry as one, and looks whether all
+// arrive as they were sent: what mangles them shows in their checksums.
+func (x *examination) judgeBurst(r *reachedPeer) {
+	if r.vni == nil || r.Probe.State != reach.Answers || r.MTU == nil {
+		return
+	}
+	frame := min(r.vni.MTU+vxlan.EthernetLen, r.MTU.There-ping.Overhead(r.peer.Addr()))
+	if frame < vtep.MinProbe {
+		return
+	}
+	got := 0
+	for range 3 { // a packet may be lost for once
+		q := x.question(&r.vni.VNI, r.peer)
+		q.Count, q.Size, q.Burst = -1, frame, burst
+		again, err := reach.AskBurst(x.ctx, q)
+		if err != nil {
+			if !errors.Is(err, reach.ErrNoBurst) {
+				x.report.add(Finding{Check: "checksum", State: Skip, Peer: r.peer.Addr(), VNI: &r.vni.VNI, Text: err.Error()})
+			}
+			return
+		}
+		if got = max(got, again); got == burst {
+			x.report.add(Finding{Check: "checksum", State: OK, Peer: r.peer.Addr(), VNI: &r.vni.VNI,
+				Text: fmt.Sprintf("%d frames of %d bytes in one train came back as they were sent", burst, frame)})
+			return
+		}
+	}
+	x.report.add(Finding{Check: "checksum", State: Fail, Peer: r.peer.Addr(), VNI: &r.vni.VNI,
+		Command: "govxlan up <flags> --offload off",
+		Text:    fmt.Sprintf("single probes are answered, but of %d frames in one train only %d: an offload on the way mangles them", burst, got)})
+}
+
+func orWord(s, word string) string {
+	if s == "" {
+		return word
+	}
+	return s
+}
