@@ -145,6 +145,9 @@ var Options = []Option{
 	{Name: "log-format", Kind: Text, Default: "text", Scope: OfEndpoint, Change: Restart, Usage: "text or json, on standard error"},
 }
 
+// ByName returns the option of a name, which must exist.
+func ByName(name string) *Option { return option(name) }
+
 // option returns the one of a name; it must exist.
 func option(name string) *Option {
 	i := slices.IndexFunc(Options, func(o Option) bool { return o.Name == name })

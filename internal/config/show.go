@@ -3,7 +3,6 @@ package config
 import (
 	"bytes"
 	"encoding/json"
-	"fmt"
 	"regexp"
 	"strconv"
 	"strings"
@@ -199,4 +198,4 @@ func (o *Option) json(s *Spec, v View) any {
 }
 
 // String is the form of a file.
-func (c *Shown) String() string { return fmt.Sprintf("%s", c.YAML()) }
+func (c *Shown) String() string { return string(c.YAML()) }
