@@ -88,7 +88,7 @@ func (e *Endpoint) NewProber(v vxlan.VNI, to netip.AddrPort) (*Prober, error) {
 					vni = own
 				}
 			}
-		} else if !o.allowUnknown {
+		} else if !o.policy.Load().allowUnknown {
 			return fmt.Errorf("%v: %w", a, ErrNoPeer)
 		}
 		if port == 0 {
@@ -205,8 +205,9 @@ func (ps *probes) deliver(o *overlay, source netip.Addr, f *probe.Frame, size in
 // probeTrain is one with probes or answers: as frames of the VNI, but with DF.
 func (o *overlay) probeTrain(b []byte, stride int, to netip.AddrPort, flow uint32) transport.Train {
 	t := transport.Train{Buf: b, Stride: stride, Addr: to, Hash: flow}
-	fields := o.outer.fixed
-	fields.tos = o.outer.tos[0]
+	outer := &o.policy.Load().outer
+	fields := outer.fixed
+	fields.tos = outer.tos[0]
 	fields.df = true
 	fields.put(&t)
 	return t

@@ -12,6 +12,7 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/govxlan/govxlan/internal/config"
 	"github.com/govxlan/govxlan/internal/control"
 	"github.com/govxlan/govxlan/internal/ping"
 	"github.com/govxlan/govxlan/internal/reach"
@@ -49,7 +50,7 @@ It ends with status 0 if the VTEP is alive, with 1 if nothing says so.`,
   govxlan ping 192.168.52.204 -s 1464                   # frames of an MTU of 1450`,
 		Args: cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			peer, err := parsePeer(args[0], 0)
+			peer, err := config.ParsePeer(args[0], 0)
 			if err != nil {
 				return usagef("ping %w", err)
 			}
@@ -62,7 +63,7 @@ It ends with status 0 if the VTEP is alive, with 1 if nothing says so.`,
 			}
 			ctx, stop := signal.NotifyContext(cmd.Context(), os.Interrupt, syscall.SIGTERM)
 			defer stop()
-			addrs, err := resolvePeers(ctx, []peerName{peer})
+			addrs, err := config.ResolvePeers(ctx, []config.PeerName{peer})
 			if err != nil {
 				return err
 			}

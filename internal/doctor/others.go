@@ -6,7 +6,7 @@ package doctor
 
 type counts struct{ received, checksum, noRoom uint64 }
 
-func readCounts() counts                  { return counts{} }
+func readCounts() counts                   { return counts{} }
 func (x *examination) checkTUN()           {}
 func (x *examination) checkRights()        {}
 func (x *examination) checkPort()          {}
