@@ -13,6 +13,7 @@ func commands() []*cobra.Command {
 		newNeighCommand(),
 		newNexthopCommand(),
 		newPeerCommand(),
+		newStatsCommand(),
 		newStatusCommand(),
 		newUpCommand(),
 		newVersionCommand(),

@@ -3,11 +3,9 @@ package main
 import (
 	"fmt"
 	"io"
-	"os"
 
 	"go.uber.org/zap"
 	"go.uber.org/zap/zapcore"
-	"golang.org/x/term"
 )
 
 // loggerFor checks --log-level and --log-format and returns what makes a
@@ -26,7 +24,7 @@ func loggerFor(level, format string) (func(io.Writer) *zap.Logger, error) {
 		encoder := zapcore.NewJSONEncoder(config)
 		if format == "text" {
 			config.EncodeLevel = zapcore.CapitalLevelEncoder
-			if f, ok := w.(*os.File); ok && term.IsTerminal(int(f.Fd())) {
+			if hasColor(w) {
 				config.EncodeLevel = zapcore.CapitalColorLevelEncoder
 			}
 			config.ConsoleSeparator = "  "
