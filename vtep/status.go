@@ -100,11 +100,11 @@ func (e *Endpoint) Status() Status {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	s := Status{
-		Uptime: seconds(now - e.started),
+		Uptime:   seconds(now - e.started),
 		Counters: e.readCounters(),
-		VNIs:    []VNIStatus{},
-		Workers: len(e.workers),
-		IO:      "goroutines",
+		VNIs:     []VNIStatus{},
+		Workers:  len(e.workers),
+		IO:       "goroutines",
 	}
 	if s.Workers > 0 {
 		s.IO = e.workers[0].kind()
