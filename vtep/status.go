@@ -9,7 +9,6 @@ import (
 	"time"
 
 	"github.com/govxlan/govxlan/fdb"
-	"github.com/govxlan/govxlan/transport"
 	"github.com/govxlan/govxlan/vxlan"
 )
 
@@ -112,19 +111,11 @@ func (e *Endpoint) Status() Status {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	s := Status{
-		Uptime: seconds(now - e.started),
-		Counters: EndpointCounters{
-			RxDropBadHeader:  e.counters.dropBadHeader.Load(),
-			RxDropShortFrame: e.counters.dropShortFrame.Load(),
-			RxDropUnknownVNI: e.counters.dropUnknownVNI.Load(),
-			PathMTULowered:   e.counters.pathMTULowered.Load(),
-			PathMTUIgnored:   e.counters.pathMTUIgnored.Load(),
-
-			TxDropUnknownVLAN: e.counters.dropUnknownVLAN.Load(),
-		},
-		VNIs:    []VNIStatus{},
-		Workers: len(e.workers),
-		IO:      "goroutines",
+		Uptime:   seconds(now - e.started),
+		Counters: e.readCounters(),
+		VNIs:     []VNIStatus{},
+		Workers:  len(e.workers),
+		IO:       "goroutines",
 	}
 	if s.Workers > 0 {
 		s.IO = e.workers[0].kind()
@@ -138,10 +129,6 @@ func (e *Endpoint) Status() Status {
 	s.Unknown = e.unknown.get()
 	if name, ok := e.conn.(fmt.Stringer); ok {
 		s.Transport = name.String()
-	}
-	if c, ok := e.conn.(transport.Counting); ok {
-		n := c.Counters()
-		s.Counters.RxDropBadPacket, s.Counters.RxDropChecksum, s.Counters.RxDropQueueFull = n.RxBadPacket, n.RxChecksum, n.RxQueueFull
 	}
 	for _, o := range e.sorted() {
 		s.VNIs = append(s.VNIs, o.status(now))

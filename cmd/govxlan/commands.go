@@ -16,6 +16,7 @@ func commands() []*cobra.Command {
 		newPeerCommand(),
 		newPingCommand(),
 		newReloadCommand(),
+		newStatsCommand(),
 		newStatusCommand(),
 		newUpCommand(),
 		newVersionCommand(),

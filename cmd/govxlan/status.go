@@ -47,7 +47,9 @@ func newStatusCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "status",
 		Short: "Show the running endpoint: VNIs, peers, counters",
-		Args:  cobra.NoArgs,
+		Example: `  govxlan status
+  govxlan status --json`,
+		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			client, err := f.client()
 			if err != nil {

@@ -108,11 +108,6 @@ func up(ctx context.Context, source config.Source, stdout, stderr io.Writer) (er
 	case d == nil:
 		return nil // interrupted before anything was made
 	}
-	for _, line := range d.Lines() {
-		if _, err := fmt.Fprintln(stdout, line); err != nil {
-			return errors.Join(fmt.Errorf("standard output: %w", err), d.Close())
-		}
-	}
 	tasks, ctx := errgroup.WithContext(ctx)
 	tasks.Go(func() error { return d.Run(ctx) })
 	tasks.Go(func() error {
@@ -126,10 +121,26 @@ func up(ctx context.Context, source config.Source, stdout, stderr io.Writer) (er
 			}
 		}
 	})
+	tasks.Go(func() error { return tell(ctx, d, stdout) })
 	if profiles != nil {
 		tasks.Go(func() error { return servePprof(ctx, profiles) })
 	}
 	return tasks.Wait()
+}
+
+// tell prints that frames can flow, once they can.
+func tell(ctx context.Context, d *daemon.Daemon, stdout io.Writer) error {
+	select {
+	case <-d.Ready():
+	case <-ctx.Done():
+		return nil
+	}
+	for _, line := range d.Lines() {
+		if _, err := fmt.Fprintln(stdout, line); err != nil {
+			return fmt.Errorf("standard output: %w", err)
+		}
+	}
+	return nil
 }
 
 // explainListen says who holds the port, and what to do.
