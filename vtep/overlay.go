@@ -80,6 +80,7 @@ type peerCounters struct {
 	txBytes   atomic.Uint64
 
 	probes probe.Bucket // limits the answers to it
+	kin    atomic.Bool  // it has sent a probe, or an answer
 }
 
 // maxStrangers bounds the VTEPs that are remembered only because

@@ -226,6 +226,9 @@ func (r *receiver) probe(frame []byte, now time.Duration) {
 	r.peer.touch(now, 0, 0)
 	f, err := probe.Parse(frame)
 	ok := false
+	if err == nil && f.Kind != probe.Silent {
+		r.peer.kin.Store(true)
+	}
 	switch {
 	case err != nil:
 	case f.Kind == probe.Request:

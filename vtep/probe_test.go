@@ -52,8 +52,8 @@ func TestProbeIsAnswered(t *testing.T) {
 			if n := len(p.rig.e.FDB()); n != 1 { // the flood list
 				t.Errorf("%d entries: the probe was learned", n)
 			}
-			if s := p.rig.e.Status().VNIs[0].Peers[0]; s.LastHeard == nil {
-				t.Error("the peer was not heard")
+			if s := p.rig.e.Status().VNIs[0].Peers[0]; s.LastHeard == nil || !s.Probes {
+				t.Errorf("the peer %+v was not heard", s)
 			}
 		})
 	}

@@ -74,6 +74,9 @@ type PeerStatus struct {
 	// PathMTU is the largest outer IP packet that fits the way there, in bytes,
 	// as routers told; 0: none did lately.
 	PathMTU int `json:"pmtu,omitempty"`
+	// Probes: it has sent a probe, or an answer to one, so that it is expected to
+	// answer.
+	Probes bool `json:"probes,omitempty"`
 }
 
 // EntryStatus is one line of the FDB.
@@ -165,7 +168,7 @@ func (o *overlay) status(now time.Duration) VNIStatus {
 			continue
 		}
 		ps := PeerStatus{
-			VTEP: a, Port: p.remote.Addr.Port(), Member: p.member,
+			VTEP: a, Port: p.remote.Addr.Port(), Member: p.member, Probes: p.kin.Load(),
 			RxFrames: p.rxFrames.Load(), RxBytes: p.rxBytes.Load(),
 			TxFrames: p.txFrames.Load(), TxBytes: p.txBytes.Load(),
 		}

@@ -9,6 +9,7 @@ func commands() []*cobra.Command {
 		newConfigCommand(),
 		newDecodeCommand(),
 		newDemoCommand(),
+		newDoctorCommand(),
 		newFDBCommand(),
 		newMonitorCommand(),
 		newNeighCommand(),

@@ -9,6 +9,7 @@
 //	GET /v1/watch          events, one JSON object a line, without end; vni as above
 //	GET /v1/neigh          neighbours; vni as above
 //	POST /v1/neigh         a change: NeighbourChange
+//	POST /v1/ping          Ping; PingEvents, one JSON object a line
 //
 // The socket is found by the UDP port and the network namespace:
 //

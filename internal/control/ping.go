@@ -98,9 +98,7 @@ func (s *Server) pingRoutes(mux *http.ServeMux) {
 // known or the client has gone.
 func (s *Server) ping(w http.ResponseWriter, r *http.Request) {
 	var wish Ping
-	d := json.NewDecoder(http.MaxBytesReader(w, r.Body, 1<<20))
-	d.DisallowUnknownFields()
-	if err := d.Decode(&wish); err != nil {
+	if err := readWish(w, r, &wish); err != nil {
 		http.Error(w, "request: "+err.Error(), http.StatusBadRequest)
 		return
 	}
@@ -108,6 +106,11 @@ func (s *Server) ping(w http.ResponseWriter, r *http.Request) {
 		http.Error(w, err.Error(), http.StatusBadRequest)
 		return
 	}
+	done, ok := s.stream(w)
+	if !ok {
+		return
+	}
+	defer done()
 	vni, err := s.only(wish.VNI)
 	if err != nil {
 		http.Error(w, plain(err), statusOf(err))

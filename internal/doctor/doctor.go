@@ -121,7 +121,7 @@ func (x *examination) checkControl() {
 	case x.Status == nil:
 		x.find("endpoint", Skip, "", "no endpoint runs in this network namespace: what is checked is what 'govxlan up' would meet")
 	default:
-		x.find("endpoint", OK, "", "it runs since %v with %d VNIs on port %d", reach.Ago(x.Status.Uptime), len(x.Status.VNIs), x.port)
+		x.find("endpoint", OK, "", "it runs for %v, on port %d, with VNIs: %d", reach.Ago(x.Status.Uptime), x.port, len(x.Status.VNIs))
 	}
 	if x.Status != nil && x.VNI != nil && len(x.vnis()) == 0 {
 		x.report.add(Finding{Check: "vni", State: Fail, VNI: x.VNI, Text: fmt.Sprintf("the endpoint has no VNI %v", *x.VNI),
@@ -132,7 +132,7 @@ func (x *examination) checkControl() {
 // question is what every peer is asked.
 func (x *examination) question(v *vxlan.VNI, to netip.AddrPort) reach.Question {
 	return reach.Question{
-		Client: x.Client, Status: x.Status, VNI: v, To: to,
+		Client: x.Client, Status: x.Status, VNI: v, To: to, Refusal: true,
 		Count: 5, Interval: 10 * time.Millisecond, Wait: 500 * time.Millisecond, Size: vtep.MinProbe,
 	}
 }

@@ -3,6 +3,7 @@ package doctor
 import (
 	"encoding/json"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 
@@ -42,24 +43,28 @@ func (x *examination) checkDrops() {
 	// The rest by what was added since the examination began.
 	before := grown(x.Status.Counters, now.Counters)
 	past := sum(now.Counters)
-	tell := func(f Finding, grown map[string]uint64) {
-		for _, reason := range slices.Sorted(mapKeys(grown)) {
+	tell := func(v *vtep.VNIStatus, grown map[string]uint64) {
+		var f Finding
+		if v != nil {
+			f.VNI = &v.VNI
+		}
+		for _, reason := range slices.Sorted(maps.Keys(grown)) {
 			if told[reason] {
 				continue
 			}
 			quiet = false
 			f.Check, f.State = "drops", Warn
-			f.Text, f.Command = explain(reason, grown[reason], f)
+			f.Text, f.Command = explain(reason, grown[reason], v)
 			x.report.add(f)
 		}
 	}
-	tell(Finding{}, before)
+	tell(nil, before)
 	for i := range now.VNIs {
 		v := &now.VNIs[i]
 		past += sum(v.Counters)
 		for j := range x.Status.VNIs {
 			if was := &x.Status.VNIs[j]; was.VNI == v.VNI && (x.VNI == nil || *x.VNI == v.VNI) {
-				tell(Finding{VNI: &v.VNI}, grown(was.Counters, v.Counters))
+				tell(v, grown(was.Counters, v.Counters))
 			}
 		}
 	}
@@ -70,6 +75,27 @@ func (x *examination) checkDrops() {
 	default:
 		x.find("drops", OK, "", "the endpoint drops nothing just now; %d frames since it started (see 'govxlan stats')", past)
 	}
+}
+
+// explain is what a counter that grew says, and what mends it.
+func explain(reason string, n uint64, v *vtep.VNIStatus) (text, command string) {
+	text = fmt.Sprintf("%d frames were dropped just now, counted as %s", n, reason)
+	for _, e := range vtep.Explanations() {
+		if e.Counter == reason {
+			text += ": " + e.Means + " " + e.Do
+		}
+	}
+	command = "govxlan stats --watch"
+	if v == nil {
+		return text, command
+	}
+	switch reason {
+	case "tx_drop_no_destination":
+		command = fmt.Sprintf("govxlan peer add <address> --vni %v", v.VNI)
+	case "rx_drop_device":
+		command = fmt.Sprintf("ip link set dev %s up", v.Device)
+	}
+	return text, command
 }
 
 // told are reasons that are told of otherwise, or that asking causes.

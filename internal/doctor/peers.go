@@ -97,8 +97,12 @@ func (x *examination) judgePeer(r *reachedPeer) {
 		say(Warn, here, "govxlan peer list", "%v answers each probe more than once: packets are doubled on the way", there)
 	case p.State == reach.Answers:
 		say(OK, here, "", "%v answers in %.3g ms", there, p.RTT.P50)
-	case r.Alive:
+	case r.Alive && r.Station.State == reach.Answers:
 		say(OK, here, "", "%s", r.Verdict)
+	case r.Alive && x.kin(r):
+		say(Fail, there, fmt.Sprintf("govxlan doctor --peer %s --vni %s", us, vni), "frames of %v arrive, but it answers no probe as it did before: ours do not get there", there)
+	case r.Alive:
+		say(Skip, there, fmt.Sprintf("govxlan doctor --peer %s --vni %s", us, vni), "frames of %v arrive; whether ours get there is not known, since it answers no probes and no station behind it is known here", there)
 	case r.UDP.State == ping.Refused && x.mixed(r):
 	case r.UDP.State == ping.Refused:
 		say(Fail, there, fmt.Sprintf("govxlan up --vni %s --peer %s", orWord(vni, "<vni>"), us), "%s", r.Verdict)
@@ -139,6 +143,18 @@ func (x *examination) isPeer(v *vtep.VNIStatus, a netip.Addr) bool {
 	return false
 }
 
+// kin says whether a peer has ever sent a probe, or an answer.
+func (x *examination) kin(r *reachedPeer) bool {
+	if r.vni != nil {
+		for _, p := range r.vni.Peers {
+			if p.VTEP == r.peer.Addr() {
+				return p.Probes
+			}
+		}
+	}
+	return false
+}
+
 // mixed looks whether a peer that refuses its port listens on the other usual
 // one: 4789 is IANA's, 8472 Linux's.
 func (x *examination) mixed(r *reachedPeer) bool {
@@ -150,8 +166,12 @@ func (x *examination) mixed(r *reachedPeer) bool {
 		return false
 	}
 	at := netip.AddrPortFrom(r.peer.Addr(), other)
-	k, err := ping.Knock(x.us(at.Addr()), at, *r.Report.VNI, 200*time.Millisecond)
-	if err != nil || k.State != ping.NotRefused {
+	if !x.refused(r.peer, *r.Report.VNI) || x.refused(at, *r.Report.VNI) {
+		return false
+	}
+	// Hosts limit how often they refuse (net.ipv4.icmp_ratelimit): silence means
+	// something only while the other port is refused still.
+	if !x.refused(r.peer, *r.Report.VNI) {
 		return false
 	}
 	f := Finding{
@@ -165,6 +185,17 @@ func (x *examination) mixed(r *reachedPeer) bool {
 	}
 	x.report.add(f)
 	return true
+}
+
+// refused says whether a port is, trying for long enough to outlast a limit.
+func (x *examination) refused(at netip.AddrPort, vni vxlan.VNI) bool {
+	for range 4 {
+		k, err := ping.Knock(x.us(at.Addr()), at, vni, 350*time.Millisecond)
+		if err != nil || k.State == ping.Refused {
+			return err == nil
+		}
+	}
+	return false
 }
 
 // judgeMTU says whether frames of full size get there and back.

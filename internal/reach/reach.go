@@ -101,6 +101,8 @@ type Question struct {
 	MostMTU int
 	// Burst has so many frames of full size sent as one.
 	Burst int
+	// Refusal is enough: if the port is refused, no probes are sent.
+	Refusal bool
 	// Each hears what becomes of the probes. Optional.
 	Each func(control.PingEvent)
 }
@@ -129,6 +131,30 @@ func Ask(ctx context.Context, q Question) (Report, error) {
 	}
 	p.run(ctx)
 	return p.report, nil
+}
+
+// ErrNoBurst: the endpoint sent none.
+var ErrNoBurst = errors.New("no frames were sent")
+
+// AskBurst sends only Question.Burst frames of Size bytes, as one train where the
+// system takes trains, and returns how many came back as they were sent.
+func AskBurst(ctx context.Context, q Question) (int, error) {
+	p := asking{q: q, to: q.To, client: q.Client}
+	if err := p.find(); err != nil {
+		return 0, err
+	}
+	var answered *int
+	if err := p.send(ctx, func(e control.PingEvent) {
+		if e.Burst != nil {
+			answered = e.Burst
+		}
+	}); err != nil {
+		return 0, err
+	}
+	if answered == nil {
+		return 0, ErrNoBurst
+	}
+	return *answered, nil
 }
 
 // find looks for what the running endpoint knows.
@@ -193,7 +219,11 @@ func Local(s *control.Status, to netip.Addr) netip.Addr {
 func (p *asking) run(ctx context.Context) {
 	p.askHost(ctx)
 	p.askPort()
-	p.probe(ctx)
+	if p.q.Refusal && p.report.UDP.State == ping.Refused {
+		p.report.Probe.Reason = "its port is refused"
+	} else {
+		p.probe(ctx)
+	}
 	if p.report.Probe.State != Answers && ctx.Err() == nil {
 		p.askStation()
 	}
@@ -274,8 +304,6 @@ func (p *asking) probe(ctx context.Context) {
 			r.Summary, done = *e.Summary, true
 		case e.MTU != nil && e.MTU.There != 0:
 			p.report.MTU = &MTU{MTU: *e.MTU, By: "probe", Needed: p.needed()}
-		case e.Burst != nil:
-			p.report.Burst = e.Burst
 		}
 	}
 	err := p.send(ctx, each)
