@@ -24,7 +24,12 @@ func (x *examination) checkTUN() {
 	fd, err := unix.Open(tun, unix.O_RDWR|unix.O_CLOEXEC, 0)
 	switch {
 	case err == nil:
+		_, err := unix.IoctlGetInt(fd, unix.TUNGETFEATURES)
 		unix.Close(fd)
+		if err != nil {
+			x.find("tun", Fail, "rm /dev/net/tun && mknod -m 666 /dev/net/tun c 10 200", "%s is another device", tun)
+			return
+		}
 		x.find("tun", OK, "", "%s is there and opens", tun)
 	case errors.Is(err, unix.ENOENT):
 		x.find("tun", Fail, "mkdir -p /dev/net && mknod -m 666 /dev/net/tun c 10 200", "%s does not exist, as in many containers", tun)

@@ -6,6 +6,7 @@ import (
 	"net/netip"
 	"time"
 
+	"github.com/govxlan/govxlan/internal/control"
 	"github.com/govxlan/govxlan/internal/ping"
 	"github.com/govxlan/govxlan/internal/reach"
 	"github.com/govxlan/govxlan/vtep"
@@ -218,7 +219,7 @@ func (x *examination) judgeMTU(r *reachedPeer) {
 	switch {
 	case m == nil || m.There == 0:
 		say(Skip, netip.Addr{}, "", "nobody answers what would tell how long packets to %v may be", r.peer.Addr())
-	case m.There < needed && x.knows(r, m.There):
+	case m.There < needed && x.told(r):
 		say(Warn, netip.Addr{}, lower(m.There), "frames of full size need packets of %d bytes, and %d fit the way to %v: senders are told, but it costs", needed, m.There, r.peer.Addr())
 	case m.There < needed:
 		say(Fail, netip.Addr{}, lower(m.There), "frames of full size need packets of %d bytes, and %d fit the way to %v: small ones pass, large ones vanish", needed, m.There, r.peer.Addr())
@@ -229,14 +230,32 @@ func (x *examination) judgeMTU(r *reachedPeer) {
 	}
 }
 
-// knows says whether routers told the endpoint of a path that narrow.
-func (x *examination) knows(r *reachedPeer, mtu int) bool {
+// told says whether routers tell of a path that narrow. What they said of frames
+// the endpoint knows; of probes that are too long it counts that something came,
+// which waits at the socket of the probe for the next one.
+func (x *examination) told(r *reachedPeer) bool {
 	for _, p := range r.vni.Peers {
-		if p.VTEP == r.peer.Addr() {
-			return p.PathMTU != 0 && p.PathMTU <= mtu
+		if p.VTEP == r.peer.Addr() && p.PathMTU != 0 && p.PathMTU <= r.MTU.There {
+			return true
 		}
 	}
-	return false
+	heard := func() (uint64, bool) {
+		err := x.Client.Ping(x.ctx, control.Ping{
+			VNI: &r.vni.VNI, VTEP: r.peer.Addr(), Port: r.peer.Port(),
+			Count: 3, Interval: 10, Wait: 100, Size: r.vni.MTU + vxlan.EthernetLen,
+		}, func(control.PingEvent) {})
+		if err != nil {
+			return 0, false
+		}
+		now, err := x.Client.Status(x.ctx)
+		return now.Counters.PathMTUIgnored, err == nil
+	}
+	before, ok := heard()
+	if !ok {
+		return false
+	}
+	after, ok := heard()
+	return ok && after > before
 }
 
 // judgeBurst sends frames that the kernel may carry as one, and looks whether all

@@ -62,24 +62,25 @@ func (x *examination) checkRoutes() {
 		if home != "" {
 			by = "dev " + home
 		}
-		w, err := x.wayTo(to)
-		if err != nil {
-			if errors.Is(err, unix.EINVAL) && x.Status != nil {
-				local := reach.Local(x.Status, to)
+		if x.Status != nil && home == "" {
+			if local := reach.Local(x.Status, to); local.IsValid() {
 				say(Fail, fmt.Sprintf("ip address add %v/<bits> dev <device>", local), "the endpoint's own address %v is on no device of this host any more", local)
 				continue
 			}
+		}
+		w, err := x.wayTo(to)
+		if err != nil {
 			if down := x.downDevice(home); down != "" {
 				say(Fail, fmt.Sprintf("ip link set dev %s up", down), "%s, which has the endpoint's address, is down: no route to %v", down, to)
 				continue
 			}
-			say(Fail, fmt.Sprintf("ip route add %v %s", to.WithZone(""), by), "no route to %v (%v)", to, err)
+			say(Fail, fmt.Sprintf("ip route replace %v %s", to.WithZone(""), by), "no route to %v (%v)", to, err)
 			continue
 		}
 		name := w.link.Attrs().Name
 		switch {
 		case devices[name]:
-			say(Fail, fmt.Sprintf("ip route add %v %s", to.WithZone(""), by), "the route to %v leads into the tunnel itself, device %s", to, name)
+			say(Fail, fmt.Sprintf("ip route replace %v %s", to.WithZone(""), by), "the route to %v leads into the tunnel itself, device %s", to, name)
 		case w.link.Attrs().Flags&net.FlagUp == 0:
 			say(Fail, fmt.Sprintf("ip link set dev %s up", name), "device %s, by which %v is reached, is down", name, to)
 		case w.link.Attrs().RawFlags&unix.IFF_LOWER_UP == 0:
