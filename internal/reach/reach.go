@@ -39,10 +39,8 @@ type Report struct {
 	// endpoint runs.
 	LastHeard *vtep.Seconds `json:"last_heard_s"`
 	MTU       *MTU          `json:"mtu,omitempty"`
-	// Burst is how many of Question.Burst were answered; nil: none was sent.
-	Burst   *int   `json:"burst,omitempty"`
-	Alive   bool   `json:"alive"`
-	Verdict string `json:"verdict"`
+	Alive     bool          `json:"alive"`
+	Verdict   string        `json:"verdict"`
 }
 
 // PathLevel is what the host said.
