@@ -88,6 +88,14 @@
 // one subnet to it: the same IP address in two VLANs of one VNI is one neighbour.
 // [Config].NeighbourMissed hears which addresses nobody has.
 //
+// # Probes
+//
+// [Endpoint.NewProber] asks another VTEP of this kind whether it is there, how
+// far, and how long packets may be, by frames that no device ever gets. The
+// answer comes from its engine, to VTEPs that may speak in the VNI, at most 200
+// times a second for each and never longer than the question;
+// Config.DisableProbeAnswers leaves it out.
+//
 // # Goroutines and buffers
 //
 // Run starts one goroutine for each queue of each device, for each receiver of

@@ -26,7 +26,7 @@ import (
 type ward struct {
 	t    *testing.T
 	a, b *host
-	// pa and pb may be nil.
+	// pa and pb may be nil. They are over UDP sockets, whose packets a firewall sees.
 	pa, pb *program
 }
 
@@ -40,11 +40,11 @@ func admit(t *testing.T, label string, w wiring) *ward {
 }
 
 func (w *ward) startA(flags ...string) {
-	w.pa = up(w.t, w.a.Namespace, append([]string{"--vni", "4097", "--peer", w.b.ip4.String(), "--addr", "10.0.1.100/24"}, flags...)...)
+	w.pa = up(w.t, w.a.Namespace, append([]string{"--transport", "udp", "--vni", "4097", "--peer", w.b.ip4.String(), "--addr", "10.0.1.100/24"}, flags...)...)
 }
 
 func (w *ward) startB(flags ...string) {
-	w.pb = up(w.t, w.b.Namespace, append([]string{"--vni", "4097", "--peer", w.a.ip4.String(), "--addr", "10.0.1.103/24"}, flags...)...)
+	w.pb = up(w.t, w.b.Namespace, append([]string{"--transport", "udp", "--vni", "4097", "--peer", w.a.ip4.String(), "--addr", "10.0.1.103/24"}, flags...)...)
 }
 
 func (w *ward) both() {

@@ -1,6 +1,7 @@
 package e2e
 
 import (
+	"bytes"
 	"encoding/json"
 	"errors"
 	"strings"
@@ -9,6 +10,7 @@ import (
 	"time"
 
 	"github.com/govxlan/govxlan/internal/netlab"
+	"github.com/govxlan/govxlan/internal/netlab/netlabtest"
 	knock "github.com/govxlan/govxlan/internal/ping"
 	"github.com/govxlan/govxlan/internal/probe"
 	"github.com/govxlan/govxlan/internal/reach"
@@ -171,6 +173,50 @@ func TestPingOfKernel(t *testing.T) {
 	}
 	if m := r.MTU; m == nil || m.There != 1500 || m.By != "icmp" {
 		t.Errorf("MTU %+v", m)
+	}
+}
+
+// TestProbesEndAtTheBridge: behind a VTEP that knows nothing of them, a probe
+// reaches the bridge and no station.
+func TestProbesEndAtTheBridge(t *testing.T) {
+	t.Parallel()
+	hosts := newHosts(t, "pingbridge", 2, wiring{})
+	a, b := hosts[0], hosts[1]
+	a.quiet(t)
+	b.quiet(t)
+	container := netlabtest.Namespace(t, a.lab, "container")
+	must(t, container.Sysctl("net.ipv6.conf.default.disable_ipv6", "1"))
+	must(t, b.Bridge("br0"))
+	must(t, a.lab.Veth(b.Namespace, "port7", "", container, "eth0", "10.0.1.103/24", 0))
+	must(t, b.AttachToBridge("port7", "br0"))
+	b.kernelVTEP(t, netlab.VXLANConfig{VNI: 4097, Bridge: "br0"}, false, a)
+	pa := up(t, a.Namespace, "--vni", "4097", "--peer", b.ip4.String(), "--addr", "10.0.1.100/24")
+	seen := openPort(t, container, "eth0", false)
+	pinged(t, a.Namespace, 1, b.ip4.String(), "--control", pa.control)
+	// What comes behind the probes gets there: so they would have.
+	if o := run2(t, a.Namespace, "ping", "-c", "1", "-W", "5", "10.0.1.103"); o.code != 0 {
+		t.Fatalf("%+v", o)
+	}
+	frames := 0
+	for f := seen.recv(time.Time{}); f != nil; f = seen.recv(time.Time{}) {
+		frames++
+		if bytes.Equal(f[:6], probe.MAC[:]) || bytes.Equal(f[6:12], probe.MAC[:]) {
+			t.Errorf("a probe got to a station: %x", f)
+		}
+	}
+	if frames == 0 {
+		t.Error("nothing was seen at the station: not what was to be tested")
+	}
+	fdb, err := b.FDB("vxlan0")
+	must(t, err)
+	learned := 0
+	for _, e := range fdb {
+		if e.MAC == probe.MAC.String() && e.Bridge == "" {
+			learned++
+		}
+	}
+	if learned > 1 {
+		t.Errorf("%d entries for the MAC of probes: %v", learned, fdb)
 	}
 }
 
