@@ -1,6 +1,7 @@
 package vtep
 
 import (
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"math/rand/v2"
@@ -149,7 +150,7 @@ func (p *Prober) Send(all ...Probe) (at time.Time, err error) {
 			return at, errors.New("vtep: probes of one call have one size and one flow")
 		}
 		b := p.buf[i*stride:][:stride]
-		vxlan.Header{VNI: p.vni}.Put(b)
+		p.o.putHeader(b, p.vni)
 		f := probe.Frame{Kind: probe.Request, ID: p.id, Seq: r.Seq, Want: r.AnswerSize}
 		f.Put(b[vxlan.HeaderLen:])
 	}
@@ -200,6 +201,13 @@ func (ps *probes) deliver(o *overlay, source netip.Addr, f *probe.Frame, size in
 	default:
 		return false
 	}
+}
+
+// putHeader writes the VXLAN header of a frame of the VNI to a VTEP that knows it
+// as v.
+func (o *overlay) putHeader(b []byte, v vxlan.VNI) {
+	vxlan.Header{VNI: v}.Put(b)
+	binary.BigEndian.PutUint64(b, binary.BigEndian.Uint64(b)|o.policy.Load().header.extension)
 }
 
 // probeTrain is one with probes or answers: as frames of the VNI, but with DF.
@@ -260,7 +268,7 @@ func (r *receiver) reply(f *probe.Frame, came int, now time.Duration) bool {
 		vni = own
 	}
 	b := w.buf[:vxlan.HeaderLen+f.AnswerLen(came)]
-	vxlan.Header{VNI: vni}.Put(b)
+	o.putHeader(b, vni)
 	answer := probe.Frame{Kind: probe.Answer, ID: f.ID, Seq: f.Seq, Came: came}
 	answer.Put(b[vxlan.HeaderLen:])
 	w.train[0] = o.probeTrain(b, 0, r.peer.remote.Addr, spread(f.Seq))

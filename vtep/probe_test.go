@@ -141,6 +141,33 @@ func TestProbeAnswerGoesToTheRemoteVNI(t *testing.T) {
 	}
 }
 
+// Probes are of the group that frames of the VNI are of, or where that matters
+// they would not arrive.
+func TestProbesHaveTheGroup(t *testing.T) {
+	p := newRig(t).add(10, func(c *VNIConfig) {
+		c.Peers = []netip.AddrPort{vtepA}
+		c.GroupPolicy = &GroupPolicy{Send: vxlan.GBP{ID: 77}}
+	})
+	prober, err := p.rig.e.NewProber(10, vtepA)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer prober.Close()
+	if _, err := prober.Send(Probe{Size: 60}); err != nil {
+		t.Fatal(err)
+	}
+	p.arrive(vtepA.Addr(), request(probe.Frame{Kind: probe.Request}, 60))
+	sent := datagrams(p.rig.wire.take())
+	if len(sent) != 2 {
+		t.Fatalf("%d datagrams, want a probe and an answer", len(sent))
+	}
+	for _, d := range sent {
+		if g, ok := vxlan.ParseGBP(d); !ok || g.ID != 77 {
+			t.Errorf("header %x: group %+v, %v", d[:8], g, ok)
+		}
+	}
+}
+
 func TestProbeAllocatesNothing(t *testing.T) {
 	p := newRig(t).add(10, peers(vtepA))
 	p.rig.wire.quiet = true

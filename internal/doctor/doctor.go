@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/govxlan/govxlan/internal/control"
+	"github.com/govxlan/govxlan/internal/ping"
 	"github.com/govxlan/govxlan/internal/reach"
 	"github.com/govxlan/govxlan/vtep"
 	"github.com/govxlan/govxlan/vxlan"
@@ -129,10 +130,15 @@ func (x *examination) checkControl() {
 	}
 }
 
-// question is what every peer is asked.
-func (x *examination) question(v *vxlan.VNI, to netip.AddrPort) reach.Question {
-	return reach.Question{
-		Client: x.Client, Status: x.Status, VNI: v, To: to, Refusal: true,
+// question is what every peer is asked: in a VNI, or without an endpoint.
+func (x *examination) question(v *vtep.VNIStatus, to netip.AddrPort) reach.Question {
+	q := reach.Question{
+		Client: x.Client, Status: x.Status, VNI: x.VNI, To: to, Refusal: true,
 		Count: 5, Interval: 10 * time.Millisecond, Wait: 500 * time.Millisecond, Size: vtep.MinProbe,
 	}
+	if v != nil {
+		q.VNI = &v.VNI
+		q.MTU, q.MostMTU = true, v.MTU+vxlan.EthernetLen+ping.Overhead(to.Addr())
+	}
+	return q
 }

@@ -11,58 +11,75 @@ import (
 	"github.com/govxlan/govxlan/internal/reach"
 	"github.com/govxlan/govxlan/vtep"
 	"github.com/govxlan/govxlan/vxlan"
+	"golang.org/x/sync/errgroup"
 )
 
 // burst is how many frames of full size are sent as one superframe.
 const burst = 8
 
+// atOnce bounds the peers that are asked at the same time.
+const atOnce = 8
+
 // ask asks every peer, in every VNI that has it.
 func (x *examination) ask() {
+	type job struct {
+		v    *vtep.VNIStatus
+		peer netip.AddrPort
+		reach.Report
+		err error
+	}
+	var jobs []job
 	if x.Status == nil {
 		for _, peer := range x.Peers {
-			x.askPeer(nil, peer)
+			jobs = append(jobs, job{peer: peer})
 		}
 	}
-	asked := 0
 	for _, v := range x.vnis() {
 		for _, peer := range x.peers(v) {
-			if asked++; asked > mostPeers {
-				continue
-			}
-			x.askPeer(v, peer)
+			jobs = append(jobs, job{v: v, peer: peer})
 		}
 	}
-	if asked > mostPeers {
-		x.find("peer", Skip, "", "%d more peers were not asked: choose with --peer and --vni", asked-mostPeers)
+	more := len(jobs) - mostPeers
+	jobs = jobs[:min(len(jobs), mostPeers)]
+	var group errgroup.Group
+	group.SetLimit(atOnce)
+	for i := range jobs {
+		j := &jobs[i]
+		group.Go(func() error {
+			if x.ctx.Err() == nil {
+				j.Report, j.err = reach.Ask(x.ctx, x.question(j.v, j.peer))
+			}
+			return nil
+		})
+	}
+	_ = group.Wait() // errors are with the jobs
+	for i := range jobs {
+		j := &jobs[i]
+		if x.ctx.Err() != nil {
+			return
+		}
+		if j.err != nil {
+			vni := x.VNI
+			if j.v != nil {
+				vni = &j.v.VNI
+			}
+			x.report.add(Finding{Check: "peer", State: Fail, Peer: j.peer.Addr(), VNI: vni, Text: j.err.Error()})
+			continue
+		}
+		x.reached = append(x.reached, reachedPeer{peer: netip.AddrPortFrom(j.VTEP, j.Port), vni: j.v, Report: j.Report})
+	}
+	for i := range x.reached {
+		x.judgePeer(&x.reached[i])
+		x.judgeMTU(&x.reached[i])
+		x.judgeBurst(&x.reached[i])
+	}
+	if more > 0 {
+		x.find("peer", Skip, "", "%d more peers were not asked: choose with --peer and --vni", more)
 	}
 	if x.Status != nil && len(x.peers(nil)) == 0 && len(x.vnis()) > 0 && len(x.vnis()[0].Multicast) == 0 {
 		vni := x.vnis()[0].VNI
 		x.find("peer", Warn, fmt.Sprintf("govxlan peer add <address> --vni %v", vni), "there is no peer: nothing is sent, and nobody is listened to")
 	}
-}
-
-// askPeer asks one and judges the answers.
-func (x *examination) askPeer(v *vtep.VNIStatus, peer netip.AddrPort) {
-	if x.ctx.Err() != nil {
-		return
-	}
-	vni := x.VNI
-	q := x.question(vni, peer)
-	if v != nil {
-		vni = &v.VNI
-		q.VNI = vni
-		q.MTU, q.MostMTU = true, v.MTU+vxlan.EthernetLen+ping.Overhead(peer.Addr())
-	}
-	r, err := reach.Ask(x.ctx, q)
-	if err != nil {
-		x.report.add(Finding{Check: "peer", State: Fail, Peer: peer.Addr(), VNI: vni, Text: err.Error()})
-		return
-	}
-	got := reachedPeer{peer: netip.AddrPortFrom(r.VTEP, r.Port), vni: v, Report: r}
-	x.reached = append(x.reached, got)
-	x.judgePeer(&got)
-	x.judgeMTU(&got)
-	x.judgeBurst(&got)
 }
 
 // answers says whether a peer's own frames arrive.
@@ -270,8 +287,8 @@ func (x *examination) judgeBurst(r *reachedPeer) {
 	}
 	got := 0
 	for range 3 { // a packet may be lost for once
-		q := x.question(&r.vni.VNI, r.peer)
-		q.Count, q.Size, q.Burst = -1, frame, burst
+		q := x.question(r.vni, r.peer)
+		q.Count, q.MTU, q.Size, q.Burst = -1, false, frame, burst
 		again, err := reach.AskBurst(x.ctx, q)
 		if err != nil {
 			if !errors.Is(err, reach.ErrNoBurst) {

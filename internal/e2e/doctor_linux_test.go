@@ -532,7 +532,12 @@ func TestDoctorForPeople(t *testing.T) {
 			t.Errorf("%d columns: %s", len(line)-1, line)
 		}
 	}
-	// Interrupted, it says so and leaves nothing.
+}
+
+// TestDoctorIsInterrupted: it says so, and at once.
+func TestDoctorIsInterrupted(t *testing.T) {
+	t.Parallel()
+	w := admit(t, "illint", wiring{})
 	cmd := w.a.Command(t.Context(), govxlan, "doctor", "--peer", "192.168.52.99,192.168.52.98,192.168.52.97,192.168.52.96")
 	stdout, stderr := newOutput(), newOutput()
 	cmd.Stdout, cmd.Stderr = stdout, stderr

@@ -89,16 +89,13 @@ func (s *search) answered(ctx context.Context, sizes []int, answer func(size int
 // longest returns the longest frame from lo to hi, in bytes, that is answered; 0
 // if lo is not. It takes one round trip where hi is.
 func (s *search) longest(ctx context.Context, lo, hi int, answer func(int) int) int {
-	if n, refused := s.answered(ctx, []int{hi}, answer); n == hi {
-		return hi
-	} else if refused != 0 {
-		hi = refused // not answered at once
+	good, refused := s.answered(ctx, []int{lo, hi}, answer)
+	if good == 0 || good == hi {
+		return good
 	}
-	good := 0
-	if n, _ := s.answered(ctx, []int{lo}, answer); n == 0 {
-		return 0
+	if refused != 0 {
+		hi = refused
 	}
-	good = lo
 	for good+1 < hi && ctx.Err() == nil {
 		step := max(1, (hi-good)/(fan+1))
 		var sizes []int
@@ -139,7 +136,10 @@ func FindMTU(ctx context.Context, line Line, overhead, most int, wait time.Durat
 		return m
 	}
 	// Mostly the way back is as wide, and one probe tells.
-	if n, _ := s.answered(ctx, []int{hi}, same); n == hi {
+	switch n, _ := s.answered(ctx, []int{vtep.MinProbe, hi}, same); n {
+	case 0:
+		return m
+	case hi:
 		m.There, m.Back = hi+overhead, hi+overhead
 		return m
 	}
