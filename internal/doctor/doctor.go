@@ -37,6 +37,8 @@ type examination struct {
 	port   uint16
 	before counts // of the kernel's UDP, when it began
 
+	// made is what the process knows of its VNIs, where it says.
+	made map[vxlan.VNI]control.VNI
 	// reached is what was found of each peer in each VNI.
 	reached []reachedPeer
 }
@@ -61,6 +63,14 @@ func Examine(ctx context.Context, cfg Config) Report {
 		x.port = vxlan.Port
 	}
 	x.before = readCounts()
+	if x.Client != nil {
+		// Endpoints of other programs do not say; then nothing is expected.
+		all, _ := x.Client.VNIs(ctx)
+		x.made = make(map[vxlan.VNI]control.VNI)
+		for _, v := range all {
+			x.made[v.VNI] = v
+		}
+	}
 	x.checkTUN()
 	x.checkRights()
 	x.checkControl()

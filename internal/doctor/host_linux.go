@@ -11,6 +11,7 @@ import (
 	"strings"
 
 	"github.com/govxlan/govxlan/internal/control"
+	"github.com/govxlan/govxlan/internal/namespace"
 	"github.com/govxlan/govxlan/internal/portholder"
 	"github.com/govxlan/govxlan/vxlan"
 	"github.com/vishvananda/netlink"
@@ -161,12 +162,21 @@ func (x *examination) checkDevices() {
 	for _, v := range x.vnis() {
 		if !seen[v.Device] {
 			seen[v.Device] = true
-			x.checkDevice(v.VNI, v.Device)
+			made := x.made[v.VNI]
+			err := namespace.Do(made.Netns, func() error {
+				x.checkDevice(v.VNI, v.Device, made.Bridge)
+				return nil
+			})
+			if err != nil {
+				x.report.add(Finding{Check: "device", State: Skip, VNI: &v.VNI, Text: fmt.Sprintf("device %s cannot be looked at: %v", v.Device, err)})
+			}
 		}
 	}
 }
 
-func (x *examination) checkDevice(vni vxlan.VNI, name string) {
+// checkDevice: bridge is the one that it was made a port of, "" for none.
+func (x *examination) checkDevice(vni vxlan.VNI, name, bridge string) {
+	ip := x.ip(vni)
 	say := func(s State, command, format string, args ...any) {
 		x.report.add(Finding{Check: "device", State: s, VNI: &vni, Command: command, Text: fmt.Sprintf(format, args...)})
 	}
@@ -177,7 +187,7 @@ func (x *examination) checkDevice(vni vxlan.VNI, name string) {
 	}
 	a := link.Attrs()
 	if a.Flags&net.FlagUp == 0 {
-		say(Fail, fmt.Sprintf("ip link set dev %s up", name), "device %s is down", name)
+		say(Fail, fmt.Sprintf("%s link set dev %s up", ip, name), "device %s is down", name)
 		return
 	}
 	if a.RawFlags&unix.IFF_LOWER_UP == 0 {
@@ -190,7 +200,11 @@ func (x *examination) checkDevice(vni vxlan.VNI, name string) {
 		return
 	}
 	if a.MasterIndex != 0 {
-		x.checkBridge(say, link, links)
+		checkBridge(say, ip, link, links)
+		return
+	}
+	if bridge != "" {
+		say(Fail, fmt.Sprintf("%s link set dev %s master %s", ip, name, bridge), "device %s is no port of bridge %s, which it was made one of", name, bridge)
 		return
 	}
 	for _, l := range links {
@@ -210,25 +224,25 @@ func (x *examination) checkDevice(vni vxlan.VNI, name string) {
 			return
 		}
 	}
-	say(Warn, fmt.Sprintf("ip address add <address/bits> dev %s", name), "device %s has neither an address nor a bridge: nobody on this host uses it", name)
+	say(Warn, fmt.Sprintf("%s address add <address/bits> dev %s", ip, name), "device %s has neither an address nor a bridge: nobody on this host uses it", name)
 }
 
 // checkBridge: that of a TAP.
-func (x *examination) checkBridge(say func(State, string, string, ...any), link netlink.Link, links []netlink.Link) {
+func checkBridge(say func(State, string, string, ...any), ip string, link netlink.Link, links []netlink.Link) {
 	a := link.Attrs()
 	master := "its bridge"
 	for _, l := range links {
 		if l.Attrs().Index == a.MasterIndex {
 			master = l.Attrs().Name
 			if l.Attrs().Flags&net.FlagUp == 0 {
-				say(Fail, fmt.Sprintf("ip link set dev %s up", master), "bridge %s of %s is down", master, a.Name)
+				say(Fail, fmt.Sprintf("%s link set dev %s up", ip, master), "bridge %s of %s is down", master, a.Name)
 				return
 			}
 		}
 	}
 	for _, l := range links {
 		if b := l.Attrs(); b.MasterIndex == a.MasterIndex && b.Index != a.Index && b.MTU > a.MTU {
-			say(Warn, fmt.Sprintf("ip link set dev %s mtu %d", b.Name, a.MTU),
+			say(Warn, fmt.Sprintf("%s link set dev %s mtu %d", ip, b.Name, a.MTU),
 				"port %s of bridge %s has MTU %d and %s %d: the bridge drops longer frames, and tells nobody", b.Name, master, b.MTU, a.Name, a.MTU)
 			return
 		}
@@ -314,4 +328,12 @@ func (x *examination) checkChecksums() {
 	if n := now.noRoom - x.before.noRoom; n > 0 {
 		x.find("receive-buffer", Warn, "govxlan up <flags> --workers <more>", "%d datagrams were dropped just now because a socket's buffer was full: the host is busy", n)
 	}
+}
+
+// ip is how a command changes devices where that of a VNI is.
+func (x *examination) ip(v vxlan.VNI) string {
+	if netns := x.made[v].Netns; netns != "" {
+		return fmt.Sprintf("nsenter --net=%s ip", namespace.Path(netns))
+	}
+	return "ip"
 }

@@ -2,6 +2,8 @@
 
 package doctor
 
+import "github.com/govxlan/govxlan/vxlan"
+
 // Examining the host needs Linux; what the endpoint says does not.
 
 type counts struct{ received, checksum, noRoom uint64 }
@@ -16,3 +18,4 @@ func (x *examination) checkRoutes()        {}
 func (x *examination) checkFirewall()      {}
 func (x *examination) checkConntrack()     {}
 func (x *examination) checkChecksums()     {}
+func (x *examination) ip(vxlan.VNI) string { return "ip" }

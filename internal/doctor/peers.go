@@ -226,7 +226,9 @@ func (x *examination) judgeMTU(r *reachedPeer) {
 	}
 	overhead := ping.Overhead(r.peer.Addr()) + vxlan.EthernetLen
 	needed := r.vni.MTU + overhead
-	lower := func(mtu int) string { return fmt.Sprintf("ip link set dev %s mtu %d", r.vni.Device, mtu-overhead) }
+	lower := func(mtu int) string {
+		return fmt.Sprintf("%s link set dev %s mtu %d", x.ip(r.vni.VNI), r.vni.Device, mtu-overhead)
+	}
 	_, device, err := reach.Route(r.peer.Addr(), x.us(r.peer.Addr()))
 	if err == nil && device < needed {
 		say(Warn, netip.Addr{}, lower(device), "frames of full size need packets of %d bytes, and the underlay device carries %d: longer ones are refused, their senders told", needed, device)

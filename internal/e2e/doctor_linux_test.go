@@ -18,6 +18,7 @@ import (
 	"github.com/govxlan/govxlan/internal/control"
 	"github.com/govxlan/govxlan/internal/doctor"
 	"github.com/govxlan/govxlan/internal/netlab"
+	"github.com/govxlan/govxlan/internal/netlab/netlabtest"
 	"golang.org/x/sys/unix"
 )
 
@@ -204,6 +205,19 @@ var ills = []fault{
 		w.startB()
 	}, check: "device", state: doctor.Warn, words: "port7", command: "ip link set dev port7 mtu 1450", content: true},
 
+	{name: "no port of its bridge any more", make: func(w *ward) {
+		must(w.t, w.a.Bridge("br0"))
+		w.startA("--bridge", "br0")
+		w.startB()
+		w.sh(w.a, "ip link set dev vx4097 nomaster")
+	}, check: "device", state: doctor.Fail, words: "no port of bridge br0", command: "ip link set dev vx4097 master br0", content: true},
+	{name: "device down in another namespace", make: func(w *ward) {
+		sandbox := netlabtest.Namespace(w.t, w.a.lab, "sandbox")
+		w.startA("--netns", sandbox.Name())
+		w.startB()
+		must(w.t, sandbox.SetDown("vx4097"))
+	}, check: "device", state: doctor.Fail, words: "vx4097 is down", command: "nsenter --net=/run/netns/", content: true},
+
 	{name: "no route", make: func(w *ward) {
 		w.both()
 		w.sh(w.a, "ip route del 192.168.52.0/24 dev ens160")
@@ -311,6 +325,27 @@ var ills = []fault{
 		})
 		other.stop()
 	}, check: "drops", state: doctor.Warn, words: "VNI 4098 from 192.168.52.204", command: "govxlan vni add 4098 --peer 192.168.52.204"},
+	{name: "a peer that makes bad frames", make: func(w *ward) {
+		w.startA()
+		w.startB()
+		c, err := w.b.ListenPacket("udp", addrPort(w.b.ip4, 50001).String())
+		must(w.t, err)
+		done := make(chan struct{})
+		w.t.Cleanup(func() {
+			c.Close()
+			<-done
+		})
+		go func() {
+			defer close(done)
+			// From a source MAC of zero, until the socket is closed.
+			for {
+				if _, err := c.WriteTo(slices.Concat(header(8, 0, 4097, 0), make([]byte, 60)), udpAddr(w.a.ip4, 4789)); err != nil {
+					return
+				}
+				time.Sleep(5 * time.Millisecond)
+			}
+		}()
+	}, check: "drops", state: doctor.Warn, words: "rx_drop_invalid_source: The source MAC", command: "govxlan stats --watch", leave: true},
 	{name: "wrong checksums", make: func(w *ward) {
 		w.both()
 		spoiled(w.t, w.b, w.a.ip4, 50)
