@@ -136,8 +136,10 @@ func grown(before, now any) map[string]uint64 {
 }
 
 func sum(c any) (n uint64) {
-	for _, v := range counters(c) {
-		n += v
+	for reason, v := range counters(c) {
+		if reason != "rx_drop_probe" { // no frames
+			n += v
+		}
 	}
 	return n
 }

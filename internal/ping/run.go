@@ -201,7 +201,7 @@ func Run(ctx context.Context, line Line, plan Plan, each func(Event)) Summary {
 		case <-timer.C:
 		case a, ok := <-line.Answers():
 			if !ok {
-				t.s.Error = "the endpoint has ended"
+				t.s.Error = Ended
 				return t.Summary()
 			}
 			i := slices.IndexFunc(open, func(w waiting) bool { return w.seq == a.Seq })
@@ -222,6 +222,9 @@ func Run(ctx context.Context, line Line, plan Plan, each func(Event)) Summary {
 func tooLong(err error) bool {
 	return errors.Is(err, syscall.EMSGSIZE) || errors.Is(err, transport.ErrTooLong)
 }
+
+// Ended is Summary.Error when the Line ended first.
+const Ended = "the endpoint has ended"
 
 // Explain says why a probe was not sent.
 func Explain(err error) string {

@@ -114,6 +114,7 @@ type asking struct {
 	most   int             // MTU of the underlay device, 0 = not known
 	status *vtep.VNIStatus // of the VNI, in the running endpoint
 	peer   *vtep.PeerStatus
+	ended  bool // the endpoint, while it probed
 	report Report
 }
 
@@ -308,6 +309,7 @@ func (p *asking) probe(ctx context.Context) {
 	if !done {
 		r.Summary = tally.Summary()
 	}
+	p.ended = errors.Is(err, control.ErrEnded) || r.Summary.Error == ping.Ended
 	switch {
 	case r.Received > 0:
 		r.State = Answers
@@ -456,6 +458,9 @@ func (p *asking) judge() {
 	r := &p.report
 	who := p.name()
 	switch {
+	case p.ended:
+		r.Verdict = "the endpoint here has ended while it probed " + who
+		return
 	case r.Probe.State == Answers:
 		r.Alive, r.Verdict = true, fmt.Sprintf("%s answers in VNI %v", who, *r.VNI)
 		return
