@@ -256,7 +256,8 @@ func (r *receiver) probe(frame []byte, now time.Duration) {
 // reply answers a request. It never waits: where there is no room, the probe is
 // lost, as frames would be.
 func (r *receiver) reply(f *probe.Frame, came int, now time.Duration) bool {
-	if r.e.probes.mute || !r.peer.probes.Take(now) {
+	// Beyond maxStrangers nobody is remembered, and so nobody's rate limited.
+	if r.e.probes.mute || r.out.o.sender(r.source) == nil || !r.peer.probes.Take(now) {
 		return false
 	}
 	if r.replies == nil {

@@ -191,7 +191,7 @@ func (x *examination) checkDevice(vni vxlan.VNI, name, bridge string) {
 		return
 	}
 	if a.RawFlags&unix.IFF_LOWER_UP == 0 {
-		say(Fail, "", "device %s has no carrier: its process has stopped reading it", name)
+		say(Fail, fmt.Sprintf("%s link set dev %s carrier on", ip, name), "device %s has no carrier: somebody took it away", name)
 		return
 	}
 	links, err := netlink.LinkList()

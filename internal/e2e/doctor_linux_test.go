@@ -187,6 +187,10 @@ var ills = []fault{
 		w.both()
 		must(w.t, w.a.SetDown("vx4097"))
 	}, check: "device", state: doctor.Fail, words: "vx4097 is down", command: "ip link set dev vx4097 up", content: true},
+	{name: "device without carrier", make: func(w *ward) {
+		w.both()
+		w.sh(w.a, "ip link set dev vx4097 carrier off")
+	}, check: "device", state: doctor.Fail, words: "no carrier", command: "ip link set dev vx4097 carrier on", content: true},
 	{name: "device of nobody", make: func(w *ward) {
 		w.both()
 		w.sh(w.a, "ip address flush dev vx4097")
