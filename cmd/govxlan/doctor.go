@@ -101,6 +101,9 @@ func counted(n int, one, many string) string {
 	return fmt.Sprintf("%d %s", n, many)
 }
 
+// mostAlike bounds findings in a row that all is well, of one check.
+const mostAlike = 8
+
 // printFindings prints a finding a paragraph, in 80 columns.
 func printFindings(w io.Writer, r doctor.Report) error {
 	color := map[doctor.State]string{}
@@ -108,7 +111,17 @@ func printFindings(w io.Writer, r doctor.Report) error {
 		color = map[doctor.State]string{doctor.OK: "\x1b[32m", doctor.Warn: "\x1b[33m", doctor.Fail: "\x1b[31m", doctor.Skip: "\x1b[2m"}
 	}
 	const margin = "                     "
-	for _, f := range r.Findings {
+	run := 0 // of findings that say of one thing after another that it is well
+	for i, f := range r.Findings {
+		if i == 0 || f.Check != r.Findings[i-1].Check || f.State != r.Findings[i-1].State {
+			run = 0
+		}
+		if run++; f.State == doctor.OK && run > mostAlike {
+			if i+1 == len(r.Findings) || r.Findings[i+1].Check != f.Check || r.Findings[i+1].State != f.State {
+				fmt.Fprintf(w, "%s... and %d more\n", margin, run-mostAlike)
+			}
+			continue
+		}
 		word := string(f.State)
 		if f.State == doctor.Fail || f.State == doctor.Warn {
 			word = strings.ToUpper(word)

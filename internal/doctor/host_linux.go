@@ -7,6 +7,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -159,12 +160,20 @@ func (x *examination) others() map[string]control.Status {
 // checkDevices: the TAPs, and who uses them.
 func (x *examination) checkDevices() {
 	seen := make(map[string]bool)
+	links := make(map[string][]netlink.Link) // by namespace
 	for _, v := range x.vnis() {
 		if !seen[v.Device] {
 			seen[v.Device] = true
 			made := x.made[v.VNI]
-			err := namespace.Do(made.Netns, func() error {
-				x.checkDevice(v.VNI, v.Device, made.Bridge)
+			err := namespace.Do(made.Netns, func() (err error) {
+				all, ok := links[made.Netns]
+				if !ok {
+					if all, err = netlink.LinkList(); err != nil {
+						return err
+					}
+					links[made.Netns] = all
+				}
+				x.checkDevice(v.VNI, v.Device, made.Bridge, all)
 				return nil
 			})
 			if err != nil {
@@ -174,17 +183,19 @@ func (x *examination) checkDevices() {
 	}
 }
 
-// checkDevice: bridge is the one that it was made a port of, "" for none.
-func (x *examination) checkDevice(vni vxlan.VNI, name, bridge string) {
+// checkDevice: bridge is the one that it was made a port of, "" for none, and links
+// are all devices that there are beside it.
+func (x *examination) checkDevice(vni vxlan.VNI, name, bridge string, links []netlink.Link) {
 	ip := x.ip(vni)
 	say := func(s State, command, format string, args ...any) {
 		x.report.add(Finding{Check: "device", State: s, VNI: &vni, Command: command, Text: fmt.Sprintf(format, args...)})
 	}
-	link, err := netlink.LinkByName(name)
-	if err != nil {
+	at := slices.IndexFunc(links, func(l netlink.Link) bool { return l.Attrs().Name == name })
+	if at < 0 {
 		say(Skip, "", "device %s is not in this network namespace", name)
 		return
 	}
+	link := links[at]
 	a := link.Attrs()
 	if a.Flags&net.FlagUp == 0 {
 		say(Fail, fmt.Sprintf("%s link set dev %s up", ip, name), "device %s is down", name)
@@ -192,11 +203,6 @@ func (x *examination) checkDevice(vni vxlan.VNI, name, bridge string) {
 	}
 	if a.RawFlags&unix.IFF_LOWER_UP == 0 {
 		say(Fail, fmt.Sprintf("%s link set dev %s carrier on", ip, name), "device %s has no carrier: somebody took it away", name)
-		return
-	}
-	links, err := netlink.LinkList()
-	if err != nil {
-		say(Skip, "", "the devices of this host cannot be listed: %v", err)
 		return
 	}
 	if a.MasterIndex != 0 {
