@@ -70,8 +70,15 @@ func (x *examination) ask() {
 	}
 	for i := range x.reached {
 		x.judgePeer(&x.reached[i])
+	}
+	for i := range x.reached {
 		x.judgeMTU(&x.reached[i])
-		x.judgeBurst(&x.reached[i])
+	}
+	mangled := make(map[netip.AddrPort]bool) // looked at, whatever the VNI
+	for i := range x.reached {
+		if r := &x.reached[i]; !mangled[r.peer] {
+			mangled[r.peer] = x.judgeBurst(r)
+		}
 	}
 	if more > 0 {
 		x.find("peer", Skip, "", "%d more peers were not asked: choose with --peer and --vni", more)
@@ -278,14 +285,15 @@ func (x *examination) told(r *reachedPeer) bool {
 }
 
 // judgeBurst sends frames that the kernel may carry as one, and looks whether all
-// arrive as they were sent: what mangles them shows in their checksums.
-func (x *examination) judgeBurst(r *reachedPeer) {
+// arrive as they were sent: what mangles them shows in their checksums. It reports
+// whether it could.
+func (x *examination) judgeBurst(r *reachedPeer) bool {
 	if r.vni == nil || r.Probe.State != reach.Answers || r.MTU == nil {
-		return
+		return false
 	}
 	frame := min(r.vni.MTU+vxlan.EthernetLen, r.MTU.There-ping.Overhead(r.peer.Addr()))
 	if frame < vtep.MinProbe {
-		return
+		return false
 	}
 	got := 0
 	for range 3 { // a packet may be lost for once
@@ -296,17 +304,18 @@ func (x *examination) judgeBurst(r *reachedPeer) {
 			if !errors.Is(err, reach.ErrNoBurst) {
 				x.report.add(Finding{Check: "checksum", State: Skip, Peer: r.peer.Addr(), VNI: &r.vni.VNI, Text: err.Error()})
 			}
-			return
+			return false
 		}
 		if got = max(got, again); got == burst {
 			x.report.add(Finding{Check: "checksum", State: OK, Peer: r.peer.Addr(), VNI: &r.vni.VNI,
-				Text: fmt.Sprintf("%d frames of %d bytes in one train came back as they were sent", burst, frame)})
-			return
+				Text: fmt.Sprintf("%d frames of %d bytes in one train came back from %v as they were sent", burst, frame, r.peer.Addr())})
+			return true
 		}
 	}
 	x.report.add(Finding{Check: "checksum", State: Fail, Peer: r.peer.Addr(), VNI: &r.vni.VNI,
 		Command: "govxlan up <flags> --offload off",
 		Text:    fmt.Sprintf("single probes are answered, but of %d frames in one train only %d: an offload on the way mangles them", burst, got)})
+	return true
 }
 
 func orWord(s, word string) string {
