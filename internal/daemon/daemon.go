@@ -26,14 +26,22 @@ type Daemon struct {
 	locals   []netip.Addr
 	downs    downWatches
 
-	mu       sync.Mutex // held while VNIs come, go and change
-	config   *config.Config
-	networks []*network
+	source config.Source
+
+	reloading sync.Mutex // held by a reload from its beginning, before mu
+	mu        sync.Mutex // held while VNIs come, go and change
+	config    *config.Config
+	file      *config.File // nil: none
+	networks  []*network
 }
 
 // Options say what to start.
 type Options struct {
-	Config  *config.Config
+	Config *config.Config
+	// File that Config is made of, and what to read again for a reload. nil and
+	// empty: there is no file.
+	File    *config.File
+	Source  config.Source
 	Log     *zap.Logger
 	Version string
 }
@@ -41,23 +49,20 @@ type Options struct {
 // Start makes what the configuration asks for, or nothing. It returns nil
 // without an error when ctx is done before anything was made.
 func Start(ctx context.Context, o Options) (_ *Daemon, err error) {
-	d := &Daemon{log: o.Log, config: o.Config}
-	peers := make([][]netip.AddrPort, len(o.Config.Specs))
-	for i, s := range o.Config.Specs {
-		peers[i], err = config.ResolvePeers(ctx, s.Peers)
-		if ctx.Err() != nil {
-			return nil, nil
-		}
-		if err != nil {
-			return nil, err
-		}
+	d := &Daemon{log: o.Log, config: o.Config, file: o.File, source: o.Source}
+	peers, err := resolveAll(ctx, o.Config.Specs)
+	if ctx.Err() != nil {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, err
 	}
 	unders, err := d.underlays(o.Config, peers)
 	if err != nil {
 		return nil, err
 	}
-	for i, s := range o.Config.Specs {
-		if err := d.check(s, peers[i]); err != nil {
+	for _, s := range o.Config.Specs {
+		if err := d.check(s, peers[s]); err != nil {
 			return nil, err
 		}
 	}
@@ -75,8 +80,8 @@ func Start(ctx context.Context, o Options) (_ *Daemon, err error) {
 	}); err != nil {
 		return nil, errors.Join(err, d.conn.Close())
 	}
-	for i, s := range o.Config.Specs {
-		if _, err := d.make(s, peers[i], unders[i]); err != nil {
+	for _, s := range o.Config.Specs {
+		if _, err := d.make(s, peers[s], unders[s]); err != nil {
 			return nil, errors.Join(err, d.close())
 		}
 	}
@@ -98,22 +103,22 @@ func Start(ctx context.Context, o Options) (_ *Daemon, err error) {
 
 // underlays finds out how to reach what all VNIs send to, and with it the local
 // addresses.
-func (d *Daemon) underlays(c *config.Config, peers [][]netip.AddrPort) ([]*underlay, error) {
+func (d *Daemon) underlays(c *config.Config, peers map[*config.Spec][]netip.AddrPort) (map[*config.Spec]*underlay, error) {
 	d.locals = slices.Clone(c.Endpoint.Local)
-	unders := make([]*underlay, len(c.Specs))
+	unders := make(map[*config.Spec]*underlay)
 	w := newWay(c.Endpoint, false)
 	// Those that say where to send to come first: the others take what these
 	// found.
 	for _, idle := range []bool{false, true} {
-		for i, s := range c.Specs {
-			if idle != (len(peers[i]) == 0 && len(s.Groups) == 0) {
+		for _, s := range c.Specs {
+			if idle != (len(peers[s]) == 0 && len(s.Groups) == 0) {
 				continue
 			}
-			var err error
-			if unders[i], err = w.find(s, peers[i], d.locals); err != nil {
+			u, err := w.find(s, peers[s], d.locals)
+			if err != nil {
 				return nil, err
 			}
-			d.locals = unders[i].local
+			unders[s], d.locals = u, u.local
 		}
 	}
 	if len(c.Specs) == 0 {
@@ -226,5 +231,5 @@ func (d *Daemon) listenControl(version string) (*control.Server, error) {
 			return nil, err
 		}
 	}
-	return control.Listen(path, d.endpoint, version)
+	return control.Listen(path, process{d.endpoint, d}, version)
 }

@@ -21,6 +21,8 @@ type network struct {
 	device   tap.Device
 	follower *follower
 	unwatch  func() // of the device
+	unpin    func() // of its namespace
+	origin   string
 }
 
 // make makes the device of a spec and serves its VNIs. On failure nothing is
@@ -40,26 +42,37 @@ func (d *Daemon) make(s *config.Spec, peers []netip.AddrPort, under *underlay) (
 	if device.Bridge == "" {
 		device.SuperframeBytes = vtep.SuperframeBytes(device.MTU)
 	}
+	netns := device.Netns
+	name, unpin, err := pin(netns)
+	if err != nil {
+		return nil, err
+	}
+	device.Netns = name
 	dev, err := tap.Open(device)
 	if err != nil {
+		unpin()
+		if name != netns {
+			err = fmt.Errorf("network namespace %s: %w", netns, err)
+		}
 		if errors.Is(err, tap.ErrExists) {
 			return nil, fmt.Errorf("%w: choose another with --name", err)
 		}
 		return nil, err
 	}
-	n := &network{spec: s, peers: peers, device: dev, unwatch: func() {}}
+	n := &network{spec: s, peers: peers, device: dev, unwatch: func() {}, unpin: unpin, origin: fromStart}
 	n.follower = &follower{
 		endpoint: d.endpoint, device: dev, vni: s.VNI, log: d.log.With(zap.Stringer("vni", s.VNI)),
 		fixed: s.Device.MTU != 0, bridge: s.Device.Bridge != "", fits: under.overlayMTU, set: dev.MTU(),
 	}
 	for i, m := range s.VNIs() {
-		if err := d.endpoint.AddVNI(n.vniConfig(m)); err != nil {
+		if err := d.endpoint.AddVNI(vniConfig(s, m, dev, peers)); err != nil {
 			for _, made := range s.VNIs()[:i] {
 				err = errors.Join(err, d.endpoint.DelVNI(made.VNI))
 			}
 			if i == 0 {
 				err = errors.Join(err, dev.Close()) // otherwise it went with the last VNI
 			}
+			unpin()
 			return nil, err
 		}
 	}
@@ -77,11 +90,10 @@ func (d *Daemon) announce(n *network) {
 		zap.Stringer("offload", n.device.Features()), zap.Int("queues", len(n.device.Readers())))
 }
 
-// vniConfig is one VNI of a network as vtep has it.
-func (n *network) vniConfig(m config.VLAN) vtep.VNIConfig {
-	s := n.spec
+// vniConfig is one VNI of a spec as vtep has it.
+func vniConfig(s *config.Spec, m config.VLAN, dev tap.Device, peers []netip.AddrPort) vtep.VNIConfig {
 	return vtep.VNIConfig{
-		VNI: m.VNI, Device: n.device, Trunk: len(s.Trunk) > 0, VID: m.VID, Peers: n.peers, Groups: s.Groups,
+		VNI: m.VNI, Device: dev, Trunk: len(s.Trunk) > 0, VID: m.VID, Peers: peers, Groups: s.Groups,
 		AllowUnknownVTEPs: s.Strangers, DisableLearning: !s.Learning,
 		Ageing: s.Ageing, MaxEntries: s.Entry.Most, BoundAll: s.Entry.All, ClampMSS: s.ClampMSS,
 		Entries: s.Entries, Outer: s.Outer.OuterConfig, ReservedBits: s.Header.Reserved, GroupPolicy: s.Header.Policy,
@@ -103,11 +115,14 @@ func (d *Daemon) forgetLearned(n *network) {
 }
 
 // forget ends what follows a network.
-func (n *network) forget() { n.unwatch() }
+func (n *network) forget() {
+	n.unwatch()
+	n.unpin()
+}
 
 // remove ends a network and removes its device. d.mu is held.
 func (d *Daemon) remove(n *network) error {
-	n.forget()
+	n.unwatch()
 	d.networks = slices.DeleteFunc(d.networks, func(other *network) bool { return other == n })
 	var errs []error
 	for _, m := range n.spec.VNIs() {
@@ -115,6 +130,7 @@ func (d *Daemon) remove(n *network) error {
 			errs = append(errs, err)
 		}
 	}
+	n.unpin()
 	return errors.Join(errs...)
 }
 
