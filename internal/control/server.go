@@ -20,13 +20,15 @@ import (
 type Endpoint interface {
 	FDBEndpoint
 	NeighbourEndpoint
-	Status() vtep.Status
+	Status(only ...vxlan.VNI) vtep.Status
 	FDB(only ...vxlan.VNI) []vtep.EntryStatus
 }
 
 // Status is vtep.Status with what only the program knows.
 type Status struct {
 	Version string `json:"version"`
+	// Process is the one that answers.
+	Process Process `json:"process"`
 	vtep.Status
 }
 
@@ -89,8 +91,10 @@ func (s *Server) Serve(ctx context.Context) error {
 // Close removes the socket of a server that never served.
 func (s *Server) Close() error { return s.listener.Close() }
 
-func (s *Server) status(w http.ResponseWriter, _ *http.Request) {
-	answer(w, Status{Version: s.version, Status: s.endpoint.Status()})
+func (s *Server) status(w http.ResponseWriter, r *http.Request) {
+	if only, ok := chosenVNIs(w, r); ok {
+		answer(w, Status{Version: s.version, Process: thisProcess(), Status: s.endpoint.Status(only...)})
+	}
 }
 
 func (s *Server) fdb(w http.ResponseWriter, r *http.Request) {
