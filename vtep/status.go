@@ -23,6 +23,8 @@ type Status struct {
 	// when it has no name.
 	Transport string  `json:"transport,omitempty"`
 	Uptime    Seconds `json:"uptime_s"`
+	// Running: Run has begun, and not ended.
+	Running bool `json:"running"`
 	// Workers is how many threads carry frames, and IO what they wait with:
 	// io_uring or epoll; goroutines where there are none.
 	Workers  int              `json:"workers"`
@@ -121,9 +123,11 @@ func (e *Endpoint) Status(only ...vxlan.VNI) Status {
 	now := e.now()
 	e.mu.Lock()
 	workers, overlays := e.workers, e.sorted(only...)
+	running := e.running && !e.closed
 	e.mu.Unlock()
 	s := Status{
-		Uptime: seconds(now - e.started),
+		Uptime:  seconds(now - e.started),
+		Running: running,
 		Counters: EndpointCounters{
 			RxDropBadHeader:  e.counters.dropBadHeader.Load(),
 			RxDropShortFrame: e.counters.dropShortFrame.Load(),

@@ -63,6 +63,7 @@ type upFlags struct {
 	outer        outerFlags
 	header       headerFlags
 	vlan         vlanFlags
+	metrics      metricsFlags
 }
 
 func newUpCommand() *cobra.Command {
@@ -144,6 +145,7 @@ one line when frames can flow, and remove everything on SIGINT or SIGTERM.`,
 	f.outer.add(fs)
 	f.header.add(fs)
 	f.vlan.add(fs)
+	f.metrics.add(fs)
 	fs.StringVar(&f.logFormat, "log-format", "text", "text or json, on standard error")
 	return cmd
 }
@@ -180,6 +182,7 @@ type upPlan struct {
 	outer        outerPlan
 	header       headerPlan
 	vlan         vlanPlan
+	metrics      metricsFlags
 	newLogger    func(io.Writer) *zap.Logger
 }
 
@@ -198,6 +201,7 @@ func (f *upFlags) plan() (*upPlan, error) {
 		busyPoll:     f.busyPoll,
 		clampMSS:     f.mssClamp,
 		workers:      f.workers,
+		metrics:      f.metrics,
 	}
 	if p.workers == 0 {
 		p.workers = max(1, min(runtime.GOMAXPROCS(0)/2, 8))
@@ -335,6 +339,9 @@ func (f *upFlags) plan() (*upPlan, error) {
 	if p.arp, err = f.arp.plan(); err != nil {
 		return nil, err
 	}
+	if err := f.metrics.check(); err != nil {
+		return nil, err
+	}
 	if p.newLogger, err = loggerFor(f.logLevel, f.logFormat); err != nil {
 		return nil, usageError{err}
 	}
@@ -367,6 +374,13 @@ func (p *upPlan) run(ctx context.Context, stdout, stderr io.Writer) (err error) 
 			return err
 		}
 		defer profiles.Close()
+	}
+	scrapes, err := p.metrics.listen()
+	if err != nil {
+		return err
+	}
+	if scrapes != nil {
+		defer scrapes.Close()
 	}
 	peers, err := resolvePeers(ctx, p.peers)
 	if ctx.Err() != nil {
@@ -461,6 +475,9 @@ func (p *upPlan) run(ctx context.Context, stdout, stderr io.Writer) (err error) 
 	tasks.Go(func() error { return follow.run(ctx) })
 	if profiles != nil {
 		tasks.Go(func() error { return servePprof(ctx, profiles) })
+	}
+	if scrapes != nil {
+		tasks.Go(func() error { return p.metrics.serve(ctx, scrapes, endpoint, log) })
 	}
 	err = tasks.Wait()
 	log.Info("endpoint is down")
