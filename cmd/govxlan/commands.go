@@ -14,6 +14,7 @@ func commands() []*cobra.Command {
 		newNexthopCommand(),
 		newPeerCommand(),
 		newStatusCommand(),
+		newTopCommand(),
 		newUpCommand(),
 		newVersionCommand(),
 	}
