@@ -44,31 +44,50 @@ func printJSON(w io.Writer, v any) error {
 
 func newStatusCommand() *cobra.Command {
 	var f controlFlags
+	var vni vniFlag
+	var all bool
 	cmd := &cobra.Command{
 		Use:   "status",
 		Short: "Show the running endpoint: VNIs, peers, counters",
-		Args:  cobra.NoArgs,
+		Long: fmt.Sprintf(`Show the running endpoint: VNIs, peers, counters.
+
+More than %d VNIs are shown in a line each, and of more than %d peers of a VNI the
+first ones, unless --vni names one or --all asks for all of them.`, mostVNIs, mostPeers),
+		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
+			only, err := vni.only()
+			if err != nil {
+				return err
+			}
 			client, err := f.client()
 			if err != nil {
 				return err
 			}
-			s, err := client.Status(cmd.Context())
+			s, err := client.Status(cmd.Context(), only...)
 			if err != nil {
 				return err
 			}
 			if f.json {
 				return printJSON(cmd.OutOrStdout(), s)
 			}
-			return printStatus(cmd.OutOrStdout(), s)
+			return printStatus(cmd.OutOrStdout(), s, all || only != nil)
 		},
 	}
 	f.add(cmd)
+	vni.add(cmd, "only this VNI")
+	cmd.Flags().BoolVar(&all, "all", false, "all VNIs and peers, however many")
 	return cmd
 }
 
-// printStatus prints an endpoint in at most 80 columns.
-func printStatus(w io.Writer, s control.Status) error {
+// What is shown at once unless more is asked for.
+const (
+	mostVNIs  = 16
+	mostPeers = 32
+)
+
+// printStatus prints an endpoint in at most 80 columns; all: however long it
+// gets.
+func printStatus(w io.Writer, s control.Status, all bool) error {
 	over := ""
 	if s.Transport != "" {
 		over = "  transport " + s.Transport
@@ -77,6 +96,9 @@ func printStatus(w io.Writer, s control.Status) error {
 	fmt.Fprintf(w, "  %d threads carry frames, by %s\n", s.Workers, s.IO)
 	if d := drops(s.Counters); d != "" {
 		fmt.Fprintf(w, "  dropped before any VNI: %s\n", d)
+	}
+	if !all && len(s.VNIs) > mostVNIs {
+		return printVNIs(w, s.VNIs)
 	}
 	for _, v := range s.VNIs {
 		device := v.Device
@@ -107,7 +129,11 @@ func printStatus(w io.Writer, s control.Status) error {
 		}
 		t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
 		fmt.Fprintln(t, "  PEER\tHEARD\tRX FRAMES\tRX\tTX FRAMES\tTX\tPMTU")
-		for _, p := range v.Peers {
+		peers := v.Peers
+		if !all {
+			peers = peers[:min(len(peers), mostPeers)]
+		}
+		for _, p := range peers {
 			heard := "never"
 			if p.LastHeard != nil {
 				heard = fmt.Sprintf("%v ago", duration(*p.LastHeard))
@@ -125,11 +151,30 @@ func printStatus(w io.Writer, s control.Status) error {
 		if len(v.Peers) == 0 {
 			fmt.Fprintln(t, "  none")
 		}
+		if more := len(v.Peers) - len(peers); more > 0 {
+			fmt.Fprintf(t, "  and %d more: --vni %v shows them\n", more, v.VNI)
+		}
 		if err := t.Flush(); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// printVNIs prints a line for each VNI.
+func printVNIs(w io.Writer, vnis []vtep.VNIStatus) error {
+	fmt.Fprintln(w)
+	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
+	fmt.Fprintln(t, "VNI\tDEVICE\tPEERS\tFDB\tRX FRAMES\tRX\tTX FRAMES\tTX\tDROPPED")
+	for _, v := range vnis {
+		fmt.Fprintf(t, "%v\t%s\t%d\t%d\t%d\t%s\t%d\t%s\t%d\n", v.VNI, v.Device, len(v.Peers), v.Entries,
+			v.Counters.RxFrames, size(v.Counters.RxBytes), v.Counters.TxFrames, size(v.Counters.TxBytes), dropped(v.Counters))
+	}
+	if err := t.Flush(); err != nil {
+		return err
+	}
+	_, err := fmt.Fprintf(w, "\n%d VNIs; --vni N shows all of one, --all of each\n", len(vnis))
+	return err
 }
 
 // groups lists the groups of group policy that frames came from.
@@ -158,28 +203,43 @@ func duration(s vtep.Seconds) time.Duration {
 // drops lists the counters above zero whose names say drop, as "reason N".
 // The names are those of the JSON form, so that both say the same.
 func drops(counters any) string {
+	var list []string
+	eachDrop(counters, func(name string, n float64) {
+		if n > 0 {
+			list = append(list, fmt.Sprintf("%s %.0f", name, n))
+		}
+	})
+	return strings.Join(list, ", ")
+}
+
+// dropped is how many frames were dropped, for whatever reason.
+func dropped(counters any) (sum uint64) {
+	eachDrop(counters, func(_ string, n float64) { sum += uint64(n) })
+	return sum
+}
+
+// eachDrop calls f with every counter whose name in JSON says drop, in order.
+func eachDrop(counters any, f func(name string, n float64)) {
 	b, err := json.Marshal(counters)
 	if err != nil {
-		return err.Error()
+		return // counters are numbers
 	}
 	d := json.NewDecoder(strings.NewReader(string(b)))
-	var list []string
 	var name string
 	for {
 		token, err := d.Token()
 		if err != nil {
-			break
+			return
 		}
 		switch v := token.(type) {
 		case string:
 			name = v
 		case float64:
-			if v > 0 && strings.Contains(name, "_drop_") {
-				list = append(list, fmt.Sprintf("%s %.0f", name, v))
+			if strings.Contains(name, "_drop_") {
+				f(name, v)
 			}
 		}
 	}
-	return strings.Join(list, ", ")
 }
 
 // size is a number of bytes with three figures.

@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"slices"
 	"syscall"
 	"time"
 
@@ -92,9 +93,19 @@ func (s *Server) Serve(ctx context.Context) error {
 func (s *Server) Close() error { return s.listener.Close() }
 
 func (s *Server) status(w http.ResponseWriter, r *http.Request) {
-	if only, ok := chosenVNIs(w, r); ok {
-		answer(w, Status{Version: s.version, Process: thisProcess(), Status: s.endpoint.Status(only...)})
+	only, ok := chosenVNIs(w, r)
+	if !ok {
+		return
 	}
+	status := s.endpoint.Status(only...)
+	for _, v := range only {
+		if !slices.ContainsFunc(status.VNIs, func(had vtep.VNIStatus) bool { return had.VNI == v }) {
+			err := fmt.Errorf("VNI %v: %w", v, vtep.ErrNoVNI)
+			http.Error(w, err.Error(), statusOf(err))
+			return
+		}
+	}
+	answer(w, Status{Version: s.version, Process: thisProcess(), Status: status})
 }
 
 func (s *Server) fdb(w http.ResponseWriter, r *http.Request) {

@@ -131,9 +131,6 @@ func (s *Screen) rate(v float64) string {
 // body is the table of VNIs, and the peers and drops of the one that was chosen,
 // in so many lines if they are bounded.
 func (s *Screen) body(width, room int, bounded bool) []line {
-	if err := s.Absent(); err != nil {
-		return []line{{err.Error(), alarm}}
-	}
 	if len(s.order) == 0 {
 		return []line{{"no VNIs", normal}}
 	}

@@ -30,7 +30,7 @@ type drop struct {
 type vniRates struct {
 	traffic
 	peers map[netip.Addr]traffic // multicast groups too
-	drops []drop // in the order of the counters, those above 0
+	drops []drop                 // in the order of the counters, those above 0
 	lost  float64
 	known bool // it was there before
 }

@@ -26,9 +26,6 @@ func Run(ctx context.Context, cfg Config, ask Ask, in, out *os.File) error {
 		return first.err
 	}
 	m.screen.Take(first.sample)
-	if err := m.screen.Absent(); err != nil {
-		return err
-	}
 	_, err := tea.NewProgram(m, tea.WithContext(ctx), tea.WithInput(in), tea.WithOutput(out)).Run()
 	if errors.Is(err, tea.ErrInterrupted) || ctx.Err() != nil {
 		return nil
@@ -56,9 +53,6 @@ func Once(ctx context.Context, cfg Config, ask Ask, w io.Writer, width int) erro
 			return err
 		}
 		screen.Take(&Sample{s, at})
-		if err := screen.Absent(); err != nil {
-			return err
-		}
 	}
 	_, err := io.WriteString(w, screen.Paint(width, 0, at)+"\n")
 	return err

@@ -2,7 +2,6 @@ package top
 
 import (
 	"cmp"
-	"fmt"
 	"slices"
 	"time"
 
@@ -206,12 +205,4 @@ func (s *Screen) move(by int) {
 		at = min(max(at+by, 0), len(s.order)-1)
 		s.cursor, s.chosen = s.last.VNIs[s.order[at]].VNI, true
 	}
-}
-
-// Absent is an error when one VNI is asked for that is not there.
-func (s *Screen) Absent() error {
-	if s.only && s.last != nil && len(s.last.VNIs) == 0 {
-		return fmt.Errorf("VNI %v: no such VNI here", s.cursor)
-	}
-	return nil
 }
