@@ -346,6 +346,44 @@ func TestServe(t *testing.T) {
 	}
 }
 
+// slow is a Source that takes its time.
+type slow struct{ asked, told chan struct{} }
+
+func (s slow) Status(...vxlan.VNI) vtep.Status {
+	s.asked <- struct{}{}
+	<-s.told
+	return full()
+}
+
+// TestScrapersAtOnce: too many of them are turned away, and nobody waits.
+func TestScrapersAtOnce(t *testing.T) {
+	s := slow{make(chan struct{}), make(chan struct{})}
+	h := NewHandler(Config{Source: s})
+	scrape := func() int {
+		w := httptest.NewRecorder()
+		h.ServeHTTP(w, httptest.NewRequest(http.MethodGet, Path, nil))
+		return w.Code
+	}
+	codes := make(chan int)
+	for range scrapesAtOnce {
+		go func() { codes <- scrape() }()
+		<-s.asked
+	}
+	if code := scrape(); code != http.StatusServiceUnavailable {
+		t.Errorf("one too many: status %d", code)
+	}
+	close(s.told)
+	for range scrapesAtOnce {
+		if code := <-codes; code != http.StatusOK {
+			t.Errorf("status %d", code)
+		}
+	}
+	go func() { <-s.asked }()
+	if code := scrape(); code != http.StatusOK {
+		t.Errorf("afterwards: status %d", code)
+	}
+}
+
 // BenchmarkScrape is one scrape of an endpoint of so many VNIs, with four peers
 // each, the text included.
 func BenchmarkScrape(b *testing.B) {

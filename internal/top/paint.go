@@ -13,7 +13,7 @@ import (
 	"github.com/govxlan/govxlan/vtep"
 )
 
-// How a line looks.
+// How a line looks: there is no colour, so that none has to be switched off.
 type look int
 
 const (

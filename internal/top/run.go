@@ -20,7 +20,6 @@ type Ask func(ctx context.Context, only ...vxlan.VNI) (control.Status, error)
 // asked at the start; one that goes away later is waited for.
 func Run(ctx context.Context, cfg Config, ask Ask, in, out *os.File) error {
 	m := &model{ctx: ctx, ask: ask, screen: NewScreen(cfg), now: time.Now()}
-	m.screen.Plain = os.Getenv("NO_COLOR") != ""
 	first := m.question(0, m.screen.Only())().(answer)
 	if first.err != nil {
 		return first.err
@@ -104,6 +103,9 @@ func (m *model) Update(msg tea.Msg) (tea.Model, tea.Cmd) {
 	case tea.WindowSizeMsg:
 		m.w, m.h = msg.Width, msg.Height
 	case tea.KeyPressMsg:
+		if msg.String() == "ctrl+z" {
+			return m, tea.Suspend
+		}
 		quit, ask := m.screen.Press(msg.String())
 		if quit {
 			return m, tea.Quit

@@ -358,6 +358,10 @@ func TestUpdate(t *testing.T) {
 	if _, ok := msg.(wake); !ok {
 		t.Errorf("the end of a pause does %T", msg)
 	}
+	step(tea.KeyPressMsg{Code: 'z', Mod: tea.ModCtrl})
+	if _, ok := msg.(tea.SuspendMsg); !ok {
+		t.Errorf("Ctrl-Z does %T", msg)
+	}
 	step(tea.KeyPressMsg{Code: 'c', Mod: tea.ModCtrl})
 	if _, ok := msg.(tea.QuitMsg); !ok {
 		t.Errorf("Ctrl-C does %T", msg)
