@@ -6,6 +6,7 @@ import "github.com/spf13/cobra"
 func commands() []*cobra.Command {
 	return []*cobra.Command{
 		newBenchCommand(),
+		newConfigCommand(),
 		newDecodeCommand(),
 		newDemoCommand(),
 		newFDBCommand(),
@@ -13,9 +14,11 @@ func commands() []*cobra.Command {
 		newNeighCommand(),
 		newNexthopCommand(),
 		newPeerCommand(),
+		newReloadCommand(),
 		newStatusCommand(),
 		newTopCommand(),
 		newUpCommand(),
 		newVersionCommand(),
+		newVNICommand(),
 	}
 }

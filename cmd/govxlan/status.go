@@ -98,7 +98,7 @@ func printStatus(w io.Writer, s control.Status, all bool) error {
 		fmt.Fprintf(w, "  dropped before any VNI: %s\n", d)
 	}
 	if !all && len(s.VNIs) > mostVNIs {
-		return printVNIs(w, s.VNIs)
+		return printBriefly(w, s.VNIs)
 	}
 	for _, v := range s.VNIs {
 		device := v.Device
@@ -161,8 +161,8 @@ func printStatus(w io.Writer, s control.Status, all bool) error {
 	return nil
 }
 
-// printVNIs prints a line for each VNI.
-func printVNIs(w io.Writer, vnis []vtep.VNIStatus) error {
+// printBriefly prints a line for each VNI.
+func printBriefly(w io.Writer, vnis []vtep.VNIStatus) error {
 	fmt.Fprintln(w)
 	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
 	fmt.Fprintln(t, "VNI\tDEVICE\tPEERS\tFDB\tRX FRAMES\tRX\tTX FRAMES\tTX\tDROPPED")

@@ -7,9 +7,9 @@ import (
 	"github.com/govxlan/govxlan/vtep"
 )
 
-// Process is what a process costs its host. Where the system does not tell, a
+// Cost is what a process costs its host. Where the system does not tell, a
 // figure is 0.
-type Process struct {
+type Cost struct {
 	PID int `json:"pid"`
 	// CPU is the time that all its threads have spent so far.
 	CPU vtep.Seconds `json:"cpu_s"`
@@ -19,8 +19,8 @@ type Process struct {
 }
 
 // thisProcess is the one that asks.
-func thisProcess() Process {
-	p := Process{PID: os.Getpid(), Goroutines: runtime.NumGoroutine()}
+func thisProcess() Cost {
+	p := Cost{PID: os.Getpid(), Goroutines: runtime.NumGoroutine()}
 	p.CPU, p.Memory = cost()
 	return p
 }

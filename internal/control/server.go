@@ -29,7 +29,7 @@ type Endpoint interface {
 type Status struct {
 	Version string `json:"version"`
 	// Process is the one that answers.
-	Process Process `json:"process"`
+	Process Cost `json:"process"`
 	vtep.Status
 }
 
@@ -69,6 +69,9 @@ func Listen(path string, endpoint Endpoint, version string) (*Server, error) {
 	mux.HandleFunc("GET /v1/fdb", s.fdb)
 	s.fdbRoutes(mux)
 	s.neighbourRoutes(mux)
+	if p, ok := endpoint.(Process); ok {
+		s.processRoutes(mux, p)
+	}
 	s.http = http.Server{
 		Handler:        mux,
 		ReadTimeout:    5 * time.Second,

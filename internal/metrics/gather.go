@@ -19,9 +19,6 @@ type Source interface {
 	Status(only ...vxlan.VNI) vtep.Status
 }
 
-// DefaultLimit is Config.Limit where the user says nothing.
-const DefaultLimit = 1000
-
 // Config says what to serve.
 type Config struct {
 	Source Source

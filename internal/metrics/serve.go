@@ -8,7 +8,6 @@ import (
 	"io/fs"
 	"net"
 	"net/http"
-	"strconv"
 	"syscall"
 	"time"
 
@@ -23,19 +22,6 @@ const Path = "/metrics"
 // scrapesAtOnce bounds what impatient scrapers cost: who comes too many is told
 // 503.
 const scrapesAtOnce = 2
-
-// ParseAddress checks ADDR:PORT, as net.Listen takes it. An empty ADDR stands for
-// all addresses of this host, port 0 for any port that is free.
-func ParseAddress(s string) error {
-	_, port, err := net.SplitHostPort(s)
-	if err == nil {
-		_, err = strconv.ParseUint(port, 10, 16)
-	}
-	if err != nil {
-		return fmt.Errorf("%q: give ADDR:PORT, such as 127.0.0.1:9789", s)
-	}
-	return nil
-}
 
 // Listen opens an address for Serve. Its errors say what to do.
 func Listen(addr string) (net.Listener, error) {

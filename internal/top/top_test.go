@@ -31,7 +31,7 @@ var began = time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
 func sample(vnis int, seconds int) *Sample {
 	s := &Sample{At: began.Add(time.Duration(seconds) * time.Second)}
 	s.Version = "1.2.3"
-	s.Process = control.Process{PID: 7, CPU: vtep.Seconds(0.25 * float64(seconds)), Memory: 26_250_000}
+	s.Process = control.Cost{PID: 7, CPU: vtep.Seconds(0.25 * float64(seconds)), Memory: 26_250_000}
 	s.Local, s.Port, s.Transport, s.Uptime, s.Workers, s.IO = "192.168.52.203", 4789, "udp", vtep.Seconds(100+seconds), 2, "io_uring"
 	s.Counters.RxDropBadHeader = uint64(3 * seconds)
 	for n := 1; n <= vnis; n++ {
