@@ -17,6 +17,7 @@ func commands() []*cobra.Command {
 		newReloadCommand(),
 		newStatsCommand(),
 		newStatusCommand(),
+		newTopCommand(),
 		newUpCommand(),
 		newVersionCommand(),
 		newVNICommand(),

@@ -178,7 +178,7 @@ func full[T any]() (v T) {
 // memory.
 type fullEndpoint struct{ *vtep.Endpoint }
 
-func (fullEndpoint) Status() vtep.Status                        { return full[vtep.Status]() }
+func (fullEndpoint) Status(...vxlan.VNI) vtep.Status            { return full[vtep.Status]() }
 func (fullEndpoint) FDB(...vxlan.VNI) []vtep.EntryStatus        { return full[[]vtep.EntryStatus]() }
 func (fullEndpoint) Nexthops(...vxlan.VNI) []vtep.NexthopStatus { return full[[]vtep.NexthopStatus]() }
 func (fullEndpoint) Neighbours(...vxlan.VNI) []vtep.NeighbourStatus {

@@ -98,6 +98,13 @@ func up(ctx context.Context, source config.Source, stdout, stderr io.Writer) (er
 		}
 		defer profiles.Close()
 	}
+	scrapes, err := listenMetrics(e)
+	if err != nil {
+		return err
+	}
+	if scrapes != nil {
+		defer scrapes.Close()
+	}
 	d, err := daemon.Start(ctx, daemon.Options{Config: c, File: file, Source: source, Log: log, Version: version})
 	var listen *daemon.ListenError
 	switch {
@@ -132,6 +139,9 @@ func up(ctx context.Context, source config.Source, stdout, stderr io.Writer) (er
 	})
 	if profiles != nil {
 		tasks.Go(func() error { return servePprof(ctx, profiles) })
+	}
+	if scrapes != nil {
+		tasks.Go(func() error { return serveMetrics(ctx, scrapes, e, d, log) })
 	}
 	return tasks.Wait()
 }

@@ -102,7 +102,7 @@ func TestOpenAPIHasEveryRoute(t *testing.T) {
 func TestOpenAPIHasEveryField(t *testing.T) {
 	doc := contract(t)
 	types := map[string]any{
-		"Failure": Failure{}, "Status": Status{}, "VNIStatus": vtep.VNIStatus{}, "Peer": vtep.PeerStatus{},
+		"Failure": Failure{}, "Status": Status{}, "Process": Cost{}, "FDBStatus": vtep.FDBStatus{}, "VNIStatus": vtep.VNIStatus{}, "Peer": vtep.PeerStatus{},
 		"MulticastGroup": vtep.MulticastStatus{}, "PolicyGroup": vtep.GroupStatus{}, "Stats": vtep.Stats{},
 		"VNIStats": vtep.VNIStats{}, "Entry": vtep.EntryStatus{}, "NexthopGroup": vtep.NexthopStatus{},
 		"Remote": vtep.RemoteStatus{}, "Neighbour": vtep.NeighbourStatus{}, "Event": vtep.Event{},
@@ -194,12 +194,12 @@ func TestOpenAPIDescribesAnswers(t *testing.T) {
 	ask("POST", "/v1/fdb", "", `{"verb":"add","vni":10,"mac":"02:00:00:00:00:03","nhid":3}`, 200)
 	ask("POST", "/v1/neigh", "", `{"verb":"add","vni":11,"ip":"fd10::1","mac":"02:00:00:00:00:01","router":true}`, 200)
 	ask("POST", "/v1/neigh", "", `{"verb":"add","vni":11,"ip":"fd10::1","mac":"02:00:00:00:00:01"}`, 409)
-	for _, p := range []string{"/v1/fdb", "/v1/nexthops", "/v1/neigh", "/v1/stats"} {
+	for _, p := range []string{"/v1/fdb", "/v1/nexthops", "/v1/neigh", "/v1/stats", "/v1/status"} {
 		ask("GET", p, "", "", 200)
 		ask("GET", p, "?vni=10&vni=11", "", 200)
 		ask("GET", p, "?vni=12", "", 404)
 	}
-	for _, p := range []string{"/v1/status", "/v1/vnis", "/v1/config"} {
+	for _, p := range []string{"/v1/vnis", "/v1/config"} {
 		ask("GET", p, "", "", 200)
 	}
 	ask("POST", "/v1/vnis", "", `{"verb":"add","options":{"vni":["12"],"peer":["192.168.52.204"]},"namespace":{"dev":4,"ino":5}}`, 200)
