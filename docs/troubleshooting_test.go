@@ -1,7 +1,6 @@
 package docs_test
 
 import (
-	"flag"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -12,8 +11,6 @@ import (
 
 	"github.com/govxlan/govxlan/vtep"
 )
-
-var update = flag.Bool("update", false, "write the tables that the code decides anew")
 
 // TestTroubleshooting: the page has every reason to drop, in the words of the
 // code, and nothing else.

@@ -106,7 +106,7 @@ var explanations = [...]Explanation{
 	{"rx_drop_short_frame", "The inner frame is shorter than an Ethernet header.",
 		"Look with 'govxlan decode' at what the sender makes; it is broken, or not VXLAN."},
 	{"rx_drop_unknown_vni", "No such VNI is configured here.",
-		"Compare the VNIs of both sides; add it here, or take this host off the other's peers."},
+		"Compare the VNIs of both sides; add it with 'govxlan vni add N', or take this host off the other's peers."},
 	{"path_mtu_lowered", "A router said that a datagram did not fit, and was believed.", ""},
 	{"path_mtu_ignored", "A router said so and was not believed, since no such datagram was sent lately or it told nothing new.", ""},
 	{"tx_drop_unknown_vlan", "A frame of a trunk has a VLAN tag, or none, that no VNI is for.",

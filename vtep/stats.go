@@ -27,17 +27,15 @@ type VNIStats struct {
 // ErrNoVNI if one of those asked for is not here.
 func (e *Endpoint) Stats(only ...vxlan.VNI) (Stats, error) {
 	e.mu.Lock()
-	overlays := e.sorted()
+	overlays := e.sorted(only...)
 	e.mu.Unlock()
-	s := Stats{VNIs: []VNIStats{}, Counters: e.readCounters()}
+	s := Stats{VNIs: make([]VNIStats, 0, len(overlays)), Counters: e.readCounters()}
+	for _, o := range overlays {
+		s.VNIs = append(s.VNIs, VNIStats{o.vni, read(&o.rx, &o.tx)})
+	}
 	for _, v := range only {
 		if !slices.ContainsFunc(overlays, func(o *overlay) bool { return o.vni == v }) {
 			return s, fmt.Errorf("vtep: VNI %v: %w", v, ErrNoVNI)
-		}
-	}
-	for _, o := range overlays {
-		if len(only) == 0 || slices.Contains(only, o.vni) {
-			s.VNIs = append(s.VNIs, VNIStats{o.vni, read(&o.rx, &o.tx)})
 		}
 	}
 	return s, nil

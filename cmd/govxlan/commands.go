@@ -19,6 +19,7 @@ func commands() []*cobra.Command {
 		newReloadCommand(),
 		newStatsCommand(),
 		newStatusCommand(),
+		newTopCommand(),
 		newUpCommand(),
 		newVersionCommand(),
 		newVNICommand(),

@@ -27,8 +27,14 @@ func each(c *cobra.Command, f func(*cobra.Command)) {
 // shell has their words.
 func commandLines(t *testing.T, text string) (lines [][]string) {
 	t.Helper()
+	var parts []string
 	for line := range strings.Lines(text) {
-		line, ok := strings.CutPrefix(line, "  govxlan ")
+		if strings.HasPrefix(line, "  ") {
+			parts = append(parts, strings.Split(line, "&&")...)
+		}
+	}
+	for _, line := range parts {
+		line, ok := strings.CutPrefix(strings.TrimSpace(line), "govxlan ")
 		if !ok {
 			continue
 		}

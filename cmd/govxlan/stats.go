@@ -145,8 +145,6 @@ type statsLineVNI struct {
 func (f *statsFlags) follow(ctx context.Context, w io.Writer, client *control.Client, only []vxlan.VNI) error {
 	paper := newScreen(w)
 	lines := json.NewEncoder(w)
-	ticker := time.NewTicker(f.interval)
-	defer ticker.Stop()
 	var last *sample
 	for n := 1; ; n++ {
 		stats, err := client.Stats(ctx, only...)
@@ -173,7 +171,9 @@ func (f *statsFlags) follow(ctx context.Context, w io.Writer, client *control.Cl
 		select {
 		case <-ctx.Done():
 			return nil
-		case <-ticker.C:
+		// From now on, not from the last time: a look that took long is not
+		// made up for by a short interval.
+		case <-time.After(f.interval):
 		}
 	}
 }

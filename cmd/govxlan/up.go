@@ -98,6 +98,13 @@ func up(ctx context.Context, source config.Source, stdout, stderr io.Writer) (er
 		}
 		defer profiles.Close()
 	}
+	scrapes, err := listenMetrics(e)
+	if err != nil {
+		return err
+	}
+	if scrapes != nil {
+		defer scrapes.Close()
+	}
 	d, err := daemon.Start(ctx, daemon.Options{Config: c, File: file, Source: source, Log: log, Version: version})
 	var listen *daemon.ListenError
 	switch {
@@ -108,8 +115,17 @@ func up(ctx context.Context, source config.Source, stdout, stderr io.Writer) (er
 	case d == nil:
 		return nil // interrupted before anything was made
 	}
+	lines := d.Lines()
 	tasks, ctx := errgroup.WithContext(ctx)
 	tasks.Go(func() error { return d.Run(ctx) })
+	tasks.Go(func() error {
+		select {
+		case <-d.Ready():
+			return tell(stdout, lines)
+		case <-ctx.Done():
+			return nil
+		}
+	})
 	tasks.Go(func() error {
 		for {
 			select {
@@ -121,21 +137,18 @@ func up(ctx context.Context, source config.Source, stdout, stderr io.Writer) (er
 			}
 		}
 	})
-	tasks.Go(func() error { return tell(ctx, d, stdout) })
 	if profiles != nil {
 		tasks.Go(func() error { return servePprof(ctx, profiles) })
+	}
+	if scrapes != nil {
+		tasks.Go(func() error { return serveMetrics(ctx, scrapes, e, d, log) })
 	}
 	return tasks.Wait()
 }
 
-// tell prints that frames can flow, once they can.
-func tell(ctx context.Context, d *daemon.Daemon, stdout io.Writer) error {
-	select {
-	case <-d.Ready():
-	case <-ctx.Done():
-		return nil
-	}
-	for _, line := range d.Lines() {
+// tell prints that frames can flow.
+func tell(stdout io.Writer, lines []string) error {
+	for _, line := range lines {
 		if _, err := fmt.Fprintln(stdout, line); err != nil {
 			return fmt.Errorf("standard output: %w", err)
 		}

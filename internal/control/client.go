@@ -40,9 +40,9 @@ func NewClient(path string) *Client {
 	}}
 }
 
-// Status returns the endpoint's status.
-func (c *Client) Status(ctx context.Context) (s Status, err error) {
-	return s, c.get(ctx, "/v1/status", nil, &s)
+// Status returns the endpoint's status, with all VNIs or with some.
+func (c *Client) Status(ctx context.Context, only ...vxlan.VNI) (s Status, err error) {
+	return s, c.get(ctx, "/v1/status", vniQuery(only), &s)
 }
 
 // Stats returns the counters of all VNIs, or of some.

@@ -54,7 +54,7 @@ func TestControlPage(t *testing.T) {
 	if _, err := exec.LookPath("curl"); err != nil {
 		t.Fatalf("the examples want curl: %v", err)
 	}
-	path := serve(t, newEndpoint(t, 4097))
+	path := serve(t, fakeProcess{newEndpoint(t, 4097)})
 	all := examples(t, "../../docs/control.md")
 	if len(all) < 10 {
 		t.Fatalf("only %d examples", len(all))

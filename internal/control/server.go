@@ -24,7 +24,7 @@ type Endpoint interface {
 	FDBEndpoint
 	NeighbourEndpoint
 	ProbeEndpoint
-	Status() vtep.Status
+	Status(only ...vxlan.VNI) vtep.Status
 	Stats(only ...vxlan.VNI) (vtep.Stats, error)
 	FDB(only ...vxlan.VNI) []vtep.EntryStatus
 }
@@ -32,6 +32,8 @@ type Endpoint interface {
 // Status is vtep.Status with what only the program knows.
 type Status struct {
 	Version string `json:"version"`
+	// Process is the one that answers.
+	Process Cost `json:"process"`
 	vtep.Status
 }
 
@@ -139,8 +141,10 @@ func (s *Server) Serve(ctx context.Context) error {
 // Close removes the socket of a server that never served.
 func (s *Server) Close() error { return s.listener.Close() }
 
-func (s *Server) status(w http.ResponseWriter, _ *http.Request) {
-	answer(w, Status{Version: s.version, Status: s.endpoint.Status()})
+func (s *Server) status(w http.ResponseWriter, r *http.Request) {
+	if only, ok := s.knownVNIs(w, r); ok {
+		answer(w, Status{Version: s.version, Process: thisProcess(), Status: s.endpoint.Status(only...)})
+	}
 }
 
 func (s *Server) stats(w http.ResponseWriter, r *http.Request) {
