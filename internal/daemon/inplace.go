@@ -89,17 +89,16 @@ func (c *inPlace) device() error {
 	if !ok {
 		return errors.New("the addresses and the bridge of a device cannot be changed on this system while it runs")
 	}
-	add := func(a netip.Prefix) func() error { return func() error { return link.AddAddr(a) } }
-	del := func(a netip.Prefix) func() error { return func() error { return link.DelAddr(a) } }
-	for _, a := range is.Addrs {
-		if !slices.Contains(was.Addrs, a) {
-			c.step("addr", add(a), del(a))
-		}
-	}
-	for _, a := range was.Addrs {
-		if !slices.Contains(is.Addrs, a) {
-			c.step("addr", del(a), add(a))
-		}
+	if !sameSet(was.Addrs, is.Addrs) {
+		c.step("addr",
+			func() error {
+				err := setAddrs(link, was.Addrs, is.Addrs)
+				if err != nil {
+					err = errors.Join(err, setAddrs(link, is.Addrs, was.Addrs))
+				}
+				return err
+			},
+			func() error { return setAddrs(link, is.Addrs, was.Addrs) })
 	}
 	if was.Bridge != is.Bridge {
 		join := func(bridge string) func() error {
@@ -112,6 +111,24 @@ func (c *inPlace) device() error {
 			}
 		}
 		c.step("bridge", join(is.Bridge), join(was.Bridge))
+	}
+	return nil
+}
+
+// setAddrs gives a device other addresses. With the first address of a subnet the
+// kernel takes the others of it away, so that all are added again.
+func setAddrs(link tap.Link, was, is []netip.Prefix) error {
+	for _, a := range was {
+		if !slices.Contains(is, a) {
+			if err := link.DelAddr(a); err != nil {
+				return err
+			}
+		}
+	}
+	for _, a := range is {
+		if err := link.AddAddr(a); err != nil {
+			return err
+		}
 	}
 	return nil
 }
