@@ -117,6 +117,9 @@ func (p *fileParser) plain(tokens token.Tokens) error {
 				marks++
 			}
 		}
+		if n := t.Next; t.Type == token.SequenceEntryType && n != nil && n.Type == t.Type && n.Position.Column == t.Position.Column {
+			return p.errorf(t, "this element of a list is empty")
+		}
 		if depth > mostDepth || marks > mostDepth || t.Position.IndentNum > 8*mostDepth {
 			return p.errorf(t, "this is nested deeper than any configuration")
 		}

@@ -77,6 +77,7 @@ func TestWrongFiles(t *testing.T) {
 		{strings.Repeat("[", 1000000), "this is nested deeper than any configuration"},
 		{strings.Repeat("- ", 1000000), "this is nested deeper than any configuration"},
 		{strings.Repeat("a: ", 1000000), "this is nested deeper than any configuration"},
+		{strings.Repeat("-\n", 1000000), "1:1: this element of a list is empty"},
 		{strings.Repeat("#\n", MaxFile), "1:1: is longer than 8 MB"},
 		{"ttl: auto\n" + vni + "  - {vni: 2, flow-label: auto}\n", "flow-label auto: auto is chosen for the endpoint as a whole"},
 	} {
