@@ -115,7 +115,7 @@ var Options = []Option{
 	// Both: the sockets of the endpoint, and the device of a VNI.
 	{Name: "dev", Kind: Text, Scope: OfBoth, Derived: "by route", Usage: "underlay interface (default: by route)"},
 	{Name: "offload", Kind: Text, Default: "auto", Scope: OfBoth, Change: Remade, Usage: "auto: whatever the kernel offers; off: plain frames and datagrams"},
-	{Name: "queues", Kind: Number, Default: "0", Scope: OfBoth, Change: Remade, Derived: "8, or one a core if that is more", Usage: "queues of the TAP and sockets of the port, among which flows are spread (default: 8, or one a core if that is more)"},
+	{Name: "queues", Kind: Number, Default: "0", Scope: OfBoth, Change: Remade, Derived: "8, or one a worker if that is more; of devices in a file of more than 100 VNIs: one a worker", Usage: "queues of the TAP and sockets of the port, among which flows are spread (default: 8, or one a worker if that is more)"},
 	// A VNI.
 	{Name: "vni", Kind: Number, Scope: OfOne, Change: Remade, Usage: "VXLAN network identifier, 0 to 16777215"},
 	{Name: "peer", Key: "peers", Alias: "peer", Kind: List, Usage: "remote VTEP, ADDR[:PORT] or a host name; repeatable"},
