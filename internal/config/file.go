@@ -46,10 +46,10 @@ func ReadFile(name string) (*File, error) {
 func Parse(name string, b []byte) (*File, error) {
 	p := &fileParser{name: name}
 	if len(b) > MaxFile {
-		return nil, p.errorf(nil, "is longer than %d MB, which no configuration is", MaxFile>>20)
+		return nil, p.errorf(nil, "the file is longer than %d MB, which no configuration is", MaxFile>>20)
 	}
 	if !utf8.Valid(b) {
-		return nil, p.errorf(nil, "is no text (UTF-8)")
+		return nil, p.errorf(nil, "the file is no text (UTF-8)")
 	}
 	tokens := lexer.Tokenize(string(b))
 	if err := p.plain(tokens); err != nil {

@@ -73,12 +73,12 @@ func TestWrongFiles(t *testing.T) {
 		{"a: {b: 1\n", "1:4: could not find flow mapping end token '}'"},
 		{"a:\n\tb: 1\n", "2:1: found"},
 		{"port: 1\n---\nport: 2\n", "3:5: a second document begins here"},
-		{"\xff\xfe", "1:1: is no text (UTF-8)"},
+		{"\xff\xfe", "1:1: the file is no text (UTF-8)"},
 		{strings.Repeat("[", 1000000), "this is nested deeper than any configuration"},
 		{strings.Repeat("- ", 1000000), "this is nested deeper than any configuration"},
 		{strings.Repeat("a: ", 1000000), "this is nested deeper than any configuration"},
 		{strings.Repeat("-\n", 1000000), "1:1: this element of a list is empty"},
-		{strings.Repeat("#\n", MaxFile), "1:1: is longer than 8 MB"},
+		{strings.Repeat("#\n", MaxFile), "1:1: the file is longer than 8 MB"},
 		{"ttl: auto\n" + vni + "  - {vni: 2, flow-label: auto}\n", "flow-label auto: auto is chosen for the endpoint as a whole"},
 	} {
 		_, err := load(c.text)
