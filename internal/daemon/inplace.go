@@ -1,7 +1,9 @@
 package daemon
 
 import (
+	"cmp"
 	"errors"
+	"fmt"
 	"net/netip"
 	"slices"
 
@@ -70,21 +72,39 @@ func (d *Daemon) change(p *plan, n *network, s *config.Spec, peers []netip.AddrP
 // device plans what changes on the device itself.
 func (c *inPlace) device() error {
 	was, is := &c.n.spec.Device, &c.spec.Device
+	before := c.n.device.MTU()
+	mtu := before
 	if is.MTU != was.MTU {
-		mtu, before := is.MTU, c.n.device.MTU()
-		if mtu == 0 {
-			mtu = c.under.overlayMTU
+		if mtu = is.MTU; mtu == 0 {
+			mtu = cmp.Or(c.under.overlayMTU, before)
 		}
-		if mtu != 0 && mtu != before {
+	}
+	setMTU := func() {
+		if mtu != before {
 			set := func(mtu int) func() error {
 				return func() error { return c.d.endpoint.SetMTU(c.spec.VNI, mtu) }
 			}
 			c.step("mtu", set(mtu), set(before))
 		}
 	}
-	if sameSet(was.Addrs, is.Addrs) && was.Bridge == is.Bridge {
-		return nil
+	// Below this the kernel takes IPv6 away: first what has none any more.
+	small := mtu < leastFollowed
+	if !small {
+		setMTU()
 	}
+	if !sameSet(was.Addrs, is.Addrs) || was.Bridge != is.Bridge {
+		if err := c.link(was, is); err != nil {
+			return err
+		}
+	}
+	if small {
+		setMTU()
+	}
+	return nil
+}
+
+// link plans what changes but for the MTU.
+func (c *inPlace) link(was, is *tap.Config) error {
 	link, ok := c.n.device.(tap.Link)
 	if !ok {
 		return errors.New("the addresses and the bridge of a device cannot be changed on this system while it runs")
@@ -94,7 +114,9 @@ func (c *inPlace) device() error {
 			func() error {
 				err := setAddrs(link, was.Addrs, is.Addrs)
 				if err != nil {
-					err = errors.Join(err, setAddrs(link, is.Addrs, was.Addrs))
+					if failed := setAddrs(link, is.Addrs, was.Addrs); failed != nil {
+						err = fmt.Errorf("%w (and this could not be taken back: %w)", err, failed)
+					}
 				}
 				return err
 			},

@@ -13,6 +13,8 @@ import (
 
 	"github.com/govxlan/govxlan/internal/control"
 	"github.com/govxlan/govxlan/internal/netlab"
+	"github.com/govxlan/govxlan/vxlan"
+	"golang.org/x/sync/errgroup"
 )
 
 // configFile writes a configuration file, as often as it is called.
@@ -106,14 +108,20 @@ func TestReload(t *testing.T) {
 			t.Fatalf("it was\n%s\nand after another configuration and back it is\n%s", before, got)
 		}
 		was := p.shown()
-		for _, bad := range []string{"  - {vni: 5, name: " + underlayDevice + "}\n", "  - {vni: 5, netns: no-such-ns}\n", "  - {vni: 5, peers: 203.0.113.1}\n"} {
-			// With changes in place and a device made anew before it fails.
-			write(versions[(round+1)%2] + bad)
+		next := versions[(round+1)%2]
+		for _, bad := range []string{
+			next + "  - {vni: 5, peers: 203.0.113.1}\n",                         // while it is checked
+			next + "  - {vni: 5, name: " + underlayDevice + "}\n",               // with the first step
+			strings.Replace(next, "{vni: 3,", "{vni: 3, netns: no-such-ns,", 1), // with all else changed
+			steady + "  - {vni: 2, addr: fd10::9/64, mtu: 1279}\n  - vni: 3\n",
+			steady + "  - {vni: 2, addr: [10.0.3.1/24, 10.0.2.1/24], mtu: 1299, ageing: 3s, bridge: br9}\n  - vni: 3\n",
+		} {
+			write(bad)
 			if o := p.ask("reload"); o.code != 1 || strings.Count(o.stderr, "\n") != 1 || !strings.Contains(o.stderr, "the configuration stays as it was") {
 				t.Fatalf("reload of %q: %+v", bad, o)
 			}
 			if got := p.shown(); got != was {
-				t.Fatalf("it was\n%s\nand after a reload that failed (%q) it is\n%s", was, bad, got)
+				t.Fatalf("it was\n%s\nand after a reload that failed of\n%s\nit is\n%s", was, bad, got)
 			}
 		}
 		select {
@@ -278,6 +286,63 @@ func TestReloadRefused(t *testing.T) {
 		}
 		return nil
 	})
+}
+
+// TestReloadsAtOnce: reloads, by signal and by command, and VNIs that come and go
+// at the same time, one after the other.
+func TestReloadsAtOnce(t *testing.T) {
+	t.Parallel()
+	hosts := newHosts(t, "atonce", 2, wiring{})
+	a, b := hosts[0], hosts[1]
+	path, write := configFile(t)
+	text := fmt.Sprintf("vnis:\n  - {vni: 1, peers: [%v], addr: 10.0.1.1/24}\n", b.ip4)
+	write(text)
+	p := up(t, a.Namespace, "--config", path)
+	up(t, b.Namespace, "--vni", "1", "--peer", a.ip4.String(), "--addr", "10.0.1.2/24")
+	var tasks errgroup.Group
+	tasks.Go(func() error { return transfer(a.Namespace, b.Namespace, netip.MustParseAddr("10.0.1.2"), 16<<20) })
+	for i := range 4 {
+		tasks.Go(func() error {
+			client := control.NewClient(p.control)
+			for round := range 5 {
+				name := fmt.Sprint(10 + i)
+				switch i {
+				case 0:
+					// Whole or not at all: a reload must not see half a file.
+					other := path + ".new"
+					if err := os.WriteFile(other, []byte(text+fmt.Sprintf("  - {vni: 2, mtu: %d}\n", 1300+round)), 0o600); err != nil {
+						return err
+					}
+					if err := os.Rename(other, path); err != nil {
+						return err
+					}
+					if err := p.cmd.Process.Signal(syscall.SIGHUP); err != nil {
+						return err
+					}
+				case 1:
+					if _, err := client.Reload(t.Context()); err != nil {
+						return err
+					}
+				default:
+					if _, err := client.ChangeVNI(t.Context(), control.VNIWish{Verb: "add", Options: map[string][]string{"vni": {name}}}); err != nil {
+						return err
+					}
+					v := vxlan.VNI(10 + i)
+					if _, err := client.ChangeVNI(t.Context(), control.VNIWish{Verb: "del", VNI: &v}); err != nil {
+						return err
+					}
+				}
+			}
+			return nil
+		})
+	}
+	must(t, tasks.Wait())
+	p.reload()
+	vnis, err := control.NewClient(p.control).VNIs(t.Context())
+	must(t, err)
+	if len(vnis) != 2 || vnis[1].MTU != 1304 {
+		t.Errorf("VNIs: %+v", vnis)
+	}
 }
 
 // TestVNICommands: VNIs come and go in a running process; frames of each pass.
