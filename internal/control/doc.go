@@ -7,6 +7,7 @@
 //	GET /v1/nexthops       nexthop groups; vni as above
 //	POST /v1/nexthops      a change: NexthopChange
 //	GET /v1/watch          events, one JSON object a line, without end; vni as above
+//	GET /v1/capture        frames as a pcapng without end; see CaptureWish
 //	GET /v1/neigh          neighbours; vni as above
 //	POST /v1/neigh         a change: NeighbourChange
 //

@@ -20,6 +20,7 @@ import (
 type Endpoint interface {
 	FDBEndpoint
 	NeighbourEndpoint
+	CaptureEndpoint
 	Status() vtep.Status
 	FDB(only ...vxlan.VNI) []vtep.EntryStatus
 }
@@ -66,6 +67,7 @@ func Listen(path string, endpoint Endpoint, version string) (*Server, error) {
 	mux.HandleFunc("GET /v1/fdb", s.fdb)
 	s.fdbRoutes(mux)
 	s.neighbourRoutes(mux)
+	mux.HandleFunc("GET /v1/capture", s.capture)
 	s.http = http.Server{
 		Handler:        mux,
 		ReadTimeout:    5 * time.Second,
