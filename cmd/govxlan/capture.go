@@ -245,7 +245,7 @@ func (f *captureFlags) run(cmd *cobra.Command) error {
 	if err != nil {
 		return err
 	}
-	fmt.Fprintln(cmd.ErrOrStderr(), "capturing, Ctrl-C ends it")
+	fmt.Fprintln(cmd.ErrOrStderr(), "capturing, Ctrl-C ends it"+f.unknown())
 
 	// The first signal ends the capture, and what is on its way still comes; the
 	// second one does not wait for that.
@@ -274,6 +274,14 @@ func (f *captureFlags) run(cmd *cobra.Command) error {
 	err = errors.Join(err, sink.close())
 	fmt.Fprintf(cmd.ErrOrStderr(), "%s captured, %d missed\n", frames(sink.taken()), stream.Missed)
 	return err
+}
+
+// unknown is a warning where outer headers are looked at closely.
+func (f *captureFlags) unknown() string {
+	if f.wish.Inner || f.file == "" && !f.verbose && !f.control.json {
+		return ""
+	}
+	return "; outer headers: what is not known is 0, as MACs and TTLs received"
 }
 
 // copy brings blocks to the sink until the stream ends.
