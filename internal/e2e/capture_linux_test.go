@@ -77,7 +77,8 @@ func (c *capture) ended(code, frames int) string {
 	return said
 }
 
-// tshark reads fields of the packets in a file that a filter lets through.
+// tshark reads fields of the packets in a file that a filter lets through. Of a
+// writer that was killed, and of nobody else, the last packet may be cut short.
 func tshark(t *testing.T, path, filter string, fields ...string) [][]string {
 	t.Helper()
 	args := []string{"-n", "-r", path, "-Y", filter, "-T", "fields", "-E", "separator=\t", "-E", "occurrence=a", "-E", "aggregator=,"}
@@ -88,7 +89,7 @@ func tshark(t *testing.T, path, filter string, fields ...string) [][]string {
 	var said strings.Builder
 	cmd.Stderr = &said
 	out, err := cmd.Output()
-	if err != nil {
+	if err != nil && !(filepath.Base(path) == "killed" && strings.Contains(said.String(), "cut short")) {
 		t.Fatalf("tshark %s: %v\n%s", path, err, said.String())
 	}
 	var rows [][]string
@@ -340,7 +341,7 @@ func TestCaptureExamples(t *testing.T) {
 	for _, m := range regexp.MustCompile(`(?m)^govxlan capture([^|\n#]*)(\||$|#)`).FindAllStringSubmatch(string(page), -1) {
 		args := strings.Fields(m[1])
 		t.Run(strings.TrimSpace(m[1]), func(t *testing.T) {
-			cmd := l.a.Command(t.Context(), govxlan, append([]string{"capture", "--control", l.program.control, "--duration", "50ms"}, args...)...)
+			cmd := l.a.Command(t.Context(), govxlan, append(append([]string{"capture", "--control", l.program.control}, args...), "--duration", "50ms")...)
 			cmd.Dir = dir
 			if o := runCmd(t, cmd); o.code != 0 || !strings.Contains(o.stderr, "0 frames captured, 0 missed\n") {
 				t.Errorf("%+v", o)
