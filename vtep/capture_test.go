@@ -712,7 +712,7 @@ func TestCaptureWaits(t *testing.T) {
 func TestCaptureRefused(t *testing.T) {
 	e := newRig(t).e
 	for _, cfg := range []CaptureConfig{
-		{SnapLen: -1}, {Buffer: -1}, {Buffer: 2 << 30},
+		{SnapLen: -1}, {Buffer: -1}, {Buffer: mostCaptureBuffer + 1},
 		{CaptureFilter: CaptureFilter{VNIs: []vxlan.VNI{1 << 24}}}, {CaptureFilter: CaptureFilter{Direction: 3}},
 	} {
 		if _, err := e.Capture(cfg); err == nil || !strings.HasPrefix(err.Error(), "vtep: capture: ") {

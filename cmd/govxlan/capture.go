@@ -8,6 +8,7 @@ import (
 	"net/netip"
 	"os"
 	"os/signal"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -246,6 +247,7 @@ func (f *captureFlags) run(cmd *cobra.Command) error {
 		return err
 	}
 	fmt.Fprintln(cmd.ErrOrStderr(), "capturing, Ctrl-C ends it"+f.unknown())
+	f.warn(ctx, client, cmd.ErrOrStderr())
 
 	// The first signal ends the capture, and what is on its way still comes; the
 	// second one does not wait for that.
@@ -282,6 +284,19 @@ func (f *captureFlags) unknown() string {
 		return ""
 	}
 	return "; outer headers: what is not known is 0, as MACs and TTLs received"
+}
+
+// warn says when the VNI asked for is not here: of one that is, silence would mean
+// that nothing passes.
+func (f *captureFlags) warn(ctx context.Context, client *control.Client, stderr io.Writer) {
+	if len(f.wish.VNIs) == 0 {
+		return
+	}
+	status, err := client.Status(ctx)
+	if err != nil || slices.ContainsFunc(status.VNIs, func(v vtep.VNIStatus) bool { return v.VNI == f.wish.VNIs[0] }) {
+		return
+	}
+	fmt.Fprintf(stderr, "VNI %v is not here now: of it there is only what is dropped for that\n", f.wish.VNIs[0])
 }
 
 // copy brings blocks to the sink until the stream ends.

@@ -9,7 +9,9 @@ import (
 	"net"
 	"net/http"
 	"net/netip"
+	"net/url"
 	"path/filepath"
+	"reflect"
 	"strings"
 	"testing"
 	"time"
@@ -289,4 +291,27 @@ func TestCaptureEndpointEnds(t *testing.T) {
 	if _, err := s.client.Capture(context.Background(), CaptureWish{}); !errors.Is(err, ErrNotRunning) {
 		t.Error(err)
 	}
+}
+
+// Parameters from anywhere: what is understood can be asked for again, and means
+// the same.
+func FuzzCaptureParameters(f *testing.F) {
+	f.Add("vni=4097&vni=1&peer=fd00::204&mac=02:42:0a:00:01:67&ip=10.0.1.0/24&direction=in&drops=1&inner=t&notes=0&snaplen=9&buffer=9&count=9")
+	f.Fuzz(func(t *testing.T, query string) {
+		q, err := url.ParseQuery(query)
+		if err != nil {
+			t.Skip()
+		}
+		w, err := parseCapture(q)
+		if err != nil {
+			return
+		}
+		again, err := parseCapture(w.values())
+		if err != nil {
+			t.Fatalf("%q: %v", w.values().Encode(), err)
+		}
+		if !reflect.DeepEqual(w, again) {
+			t.Fatalf("%+v\nbecomes %+v", w, again)
+		}
+	})
 }
