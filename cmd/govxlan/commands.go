@@ -7,6 +7,7 @@ func commands() []*cobra.Command {
 	return []*cobra.Command{
 		newBenchCommand(),
 		newCaptureCommand(),
+		newConfigCommand(),
 		newDecodeCommand(),
 		newDemoCommand(),
 		newFDBCommand(),
@@ -14,8 +15,10 @@ func commands() []*cobra.Command {
 		newNeighCommand(),
 		newNexthopCommand(),
 		newPeerCommand(),
+		newReloadCommand(),
 		newStatusCommand(),
 		newUpCommand(),
 		newVersionCommand(),
+		newVNICommand(),
 	}
 }

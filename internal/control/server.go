@@ -68,6 +68,9 @@ func Listen(path string, endpoint Endpoint, version string) (*Server, error) {
 	s.fdbRoutes(mux)
 	s.neighbourRoutes(mux)
 	mux.HandleFunc("GET /v1/capture", s.capture)
+	if p, ok := endpoint.(Process); ok {
+		s.processRoutes(mux, p)
+	}
 	s.http = http.Server{
 		Handler:        mux,
 		ReadTimeout:    5 * time.Second,
