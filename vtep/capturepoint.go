@@ -15,9 +15,6 @@ import (
 // captures; while that is nobody, none of this is called but by what drops a whole
 // train.
 
-// sight begins the sighting of something at this moment.
-func sight(out bool) sighting { return sighting{at: time.Now().UnixNano(), out: out} }
-
 // see shows a frame to all captures. Its bytes, s.datagram tells which ones, may
 // lie apart, but the first part has all headers.
 func see(captures []*Capture, s *sighting, parts ...[]byte) {
@@ -50,6 +47,9 @@ func (c *Capture) put(s *sighting, inner []byte, parts ...[]byte) claim {
 	if !c.filter.wants(s, inner) {
 		return claim{}
 	}
+	if s.at == 0 {
+		s.at = time.Now().UnixNano() // not before it is known to be wanted
+	}
 	length := 0
 	for _, p := range parts {
 		length += len(p)
@@ -59,7 +59,7 @@ func (c *Capture) put(s *sighting, inner []byte, parts ...[]byte) claim {
 
 // sightDatagram begins the sighting of a datagram that came in.
 func (r *receiver) sightDatagram(t *transport.Train) sighting {
-	s := sight(false)
+	s := sighting{}
 	s.datagram, s.peer, s.tos = true, t.Addr, t.TOS
 	if r.group != nil {
 		s.local = r.group.addr
@@ -123,7 +123,7 @@ func (r *receiver) seeTrain(t *transport.Train, v Verdict) {
 
 // seeRefused shows a frame that the device did not take, as it was put together.
 func (out *outlet) seeRefused(v *tap.Vector) {
-	s := sight(false)
+	s := sighting{}
 	s.vni, s.known, s.verdict, s.undone = out.o.vni, true, rxDevice, v.Header
 	see(out.r.captures, &s, v.Parts...)
 }
@@ -133,7 +133,7 @@ func seeMade(captures []*Capture, vni vxlan.VNI, frame []byte, v Verdict) {
 	if captures == nil {
 		return
 	}
-	s := sight(false)
+	s := sighting{}
 	s.vni, s.known, s.verdict = vni, true, v
 	see(captures, &s, frame)
 }
@@ -143,7 +143,7 @@ func (w *workshop) seeStray(t *transmitter, f *tap.Frame) {
 	if w.captures == nil {
 		return
 	}
-	s := sight(true)
+	s := sighting{out: true}
 	s.device, s.verdict, s.undone = t.trunk.device.Name(), txUnknownVLAN, f.Header
 	see(w.captures, &s, f.Bytes)
 }
@@ -162,7 +162,7 @@ func (w *workshop) seeFrames(t *transmitter, frames []tap.Frame) {
 	}
 	for i := range frames {
 		f := &frames[i]
-		s := sight(true)
+		s := sighting{out: true}
 		s.vni, s.known, s.verdict, s.undone = t.o.vni, true, w.frames[i].verdict, f.Header
 		if n := w.lanesOf[i]; n >= 0 {
 			s.peer, s.replicas = w.lanes[n].destination()
@@ -189,7 +189,7 @@ func (w *workshop) seeTrain(i, n int, v Verdict) {
 	}
 	t, o := &w.trains[i], &w.owners[i]
 	for k := range n {
-		s := sight(true)
+		s := sighting{out: true}
 		s.vni, s.known, s.verdict = o.vni, true, v
 		s.datagram, s.peer = true, t.Addr
 		s.hash, s.label, s.tos, s.ttl, s.df = t.Hash, t.FlowLabel, t.TOS, t.TTL, t.DontFragment

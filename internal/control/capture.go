@@ -13,6 +13,7 @@ import (
 	"net/url"
 	"strconv"
 	"sync/atomic"
+	"syscall"
 	"time"
 
 	"github.com/govxlan/govxlan/internal/pcapng"
@@ -297,7 +298,7 @@ func (s *CaptureStream) Next() (*pcapng.Block, error) {
 	case err == nil:
 	case errors.Is(err, io.EOF) && (s.stopped.Load() || s.count > 0 && s.Delivered >= s.count):
 		return nil, io.EOF
-	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF), errors.Is(err, net.ErrClosed):
+	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF), errors.Is(err, syscall.ECONNRESET):
 		return nil, fmt.Errorf("control socket %s: %w", s.client.path, ErrEnded)
 	default:
 		return nil, fmt.Errorf("control socket %s: %w", s.client.path, err)
