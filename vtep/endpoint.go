@@ -58,6 +58,7 @@ type Endpoint struct {
 	overlays map[vxlan.VNI]*overlay
 	trunks   map[tap.Device]*trunk
 	running  bool
+	ready    chan struct{} // closed once it runs
 	closed   bool
 	workers  []*worker // while it runs, where the Conn can be polled
 	// toldSegments is the Limits.Segments that was last logged.
@@ -88,6 +89,7 @@ func New(cfg Config) (*Endpoint, error) {
 		trunks:          make(map[tap.Device]*trunk),
 		failures:        make(chan error, 1),
 		hurry:           make(chan struct{}, 1),
+		ready:           make(chan struct{}),
 		neighbourMissed: cfg.NeighbourMissed,
 	}
 	e.groups = make(map[netip.Addr]*membership)
@@ -140,6 +142,7 @@ func (e *Endpoint) Run(ctx context.Context) error {
 		e.receive(m)
 	}
 	e.mu.Unlock()
+	close(e.ready)
 	tasks.Go(func() { e.sweep(ctx) })
 
 	var err error
@@ -153,6 +156,10 @@ func (e *Endpoint) Run(ctx context.Context) error {
 	e.groupLife.tasks.Wait()
 	return err
 }
+
+// Ready is closed once Run carries frames: everything that arrives from then on
+// is served. It stays open when Run fails before.
+func (e *Endpoint) Ready() <-chan struct{} { return e.ready }
 
 // receivers makes one for each socket of the Conn.
 func (e *Endpoint) receivers() []*receiver {

@@ -70,6 +70,8 @@ type outlet struct {
 // once a batch and not once a frame.
 type rxTally struct {
 	frames, bytes              uint64
+	broadcast, multicast       uint64
+	superframes, coalesced     uint64
 	unknownVTEP, invalidSource uint64
 	ownMAC, staticMAC, ecn     uint64
 	ownAddress                 uint64
@@ -251,6 +253,10 @@ func (r *receiver) packet(b []byte, segment int, tos uint8, now time.Duration) V
 		out.o.rx.neighbourFull.Add(1)
 	}
 	size := len(frame)
+	toGroup, toAll := frame[0]&1 != 0, false
+	if toGroup {
+		toAll = fdb.MAC(frame[:6]) == broadcastMAC
+	}
 	if out.o.vid != 0 {
 		frame = pushTag(b, out.o.vid)
 	}
@@ -260,6 +266,11 @@ func (r *receiver) packet(b []byte, segment int, tos uint8, now time.Duration) V
 	}
 	out.tally.frames++
 	out.tally.bytes += uint64(size)
+	if toAll {
+		out.tally.broadcast++
+	} else if toGroup {
+		out.tally.multicast++
+	}
 	r.peerFrames++
 	r.peerBytes += size
 	if out.coalesce.Full() {
@@ -363,6 +374,12 @@ func (out *outlet) mark(frame []byte, outer vxlan.ECN) bool {
 // flush writes the frames gathered so far and counts them.
 func (out *outlet) flush() {
 	vectors := out.coalesce.Vectors()
+	for i := range vectors {
+		if vectors[i].Header.GSO != tap.GSONone {
+			out.tally.superframes++
+			out.tally.coalesced += uint64(len(vectors[i].Parts))
+		}
+	}
 	if len(vectors) > 1 && out.ring != nil {
 		vectors = out.writeRing(vectors)
 	}
@@ -388,6 +405,10 @@ func (out *outlet) failed(v *tap.Vector, _ error) {
 	t := &out.tally
 	t.device += uint64(merged)
 	t.frames -= uint64(merged)
+	if v.Header.GSO != tap.GSONone {
+		t.superframes--
+		t.coalesced -= uint64(merged)
+	}
 	t.bytes -= uint64(v.Len() + (merged-1)*int(v.Header.HeaderBytes) - merged*out.o.tagLen())
 	if out.r != nil && out.r.captures != nil {
 		out.seeRefused(v)
@@ -398,6 +419,14 @@ func (out *outlet) failed(v *tap.Vector, _ error) {
 func (c *rxCounters) add(t *rxTally) {
 	c.frames.Add(t.frames)
 	c.bytes.Add(t.bytes)
+	if t.superframes > 0 {
+		c.superframes.Add(t.superframes)
+		c.coalesced.Add(t.coalesced)
+	}
+	if t.broadcast|t.multicast > 0 {
+		c.broadcast.Add(t.broadcast)
+		c.multicast.Add(t.multicast)
+	}
 	if t.unknownVTEP|t.invalidSource|t.ownMAC|t.ownAddress|t.staticMAC|t.ecn|t.oversize|t.device|t.notLearned|t.ecnAlerts|t.reservedBits|t.group|t.vlan == 0 {
 		return
 	}

@@ -125,9 +125,22 @@ func (t *transmitter) run() error {
 		if err := t.reader.Read(&batch); err != nil {
 			return err
 		}
+		t.short(batch.Short)
 		w := workshops.Get().(*workshop)
 		t.carry(w, batch.Frames)
 		workshops.Put(w)
+	}
+}
+
+// short counts what the device handed over that is no Ethernet frame.
+func (t *transmitter) short(frames int) {
+	switch {
+	case frames == 0:
+	case t.trunk != nil:
+		// Without a type it has no tag that would say whose it is.
+		t.e.counters.dropUnknownVLAN.Add(uint64(frames))
+	default:
+		t.o.tx.dropBadFrame.Add(uint64(frames))
 	}
 }
 
@@ -209,6 +222,7 @@ func (w *workshop) sort(t *transmitter, frames []tap.Frame) {
 	if w.segments <= 1 {
 		w.segments = transport.MaxSegments
 	}
+	var sum sortTally
 	for i := range frames {
 		f := &frames[i]
 		w.frames = append(w.frames, pending{next: -1})
@@ -242,13 +256,48 @@ func (w *workshop) sort(t *transmitter, frames []tap.Frame) {
 				w.frames[i].verdict = txNoDestination
 				continue
 			}
+			sum.flooded(mac, w.standsFor(f))
+		}
+		if f.Header.GSO != tap.GSONone {
+			sum.superframes++
 		}
 		p := &w.frames[i]
 		p.hash = w.inner.Hash
 		p.outer = policy.outer.of(&w.inner)
 		w.enqueue(o, to, replicas, uint32(uint64(p.hash)*flows>>32), int32(i))
 	}
+	o.tx.sorted(&sum)
 }
+
+// sortTally gathers what sort finds, so that counters are touched once a batch.
+type sortTally struct{ broadcast, multicast, unknown, superframes uint64 }
+
+// flooded notes frames that go to several VTEPs, or to one as to several.
+func (s *sortTally) flooded(to fdb.MAC, frames uint64) {
+	switch {
+	case to == broadcastMAC:
+		s.broadcast += frames
+	case to[0]&1 != 0:
+		s.multicast += frames
+	default:
+		s.unknown += frames
+	}
+}
+
+// sorted takes a batch's tally into the counters.
+func (c *txCounters) sorted(s *sortTally) {
+	if s.superframes > 0 {
+		c.superframes.Add(s.superframes)
+	}
+	if s.broadcast|s.multicast|s.unknown > 0 {
+		c.broadcast.Add(s.broadcast)
+		c.multicast.Add(s.multicast)
+		c.unknown.Add(s.unknown)
+	}
+}
+
+// broadcastMAC is all stations.
+var broadcastMAC = fdb.MAC{0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF}
 
 // standsFor is how many frames of a wire a frame of the device is.
 func (w *workshop) standsFor(f *tap.Frame) uint64 {
@@ -471,6 +520,7 @@ func (w *workshop) send(t *transmitter, send func([]transport.Train) (int, error
 type sendTally struct {
 	tx                     *txCounters
 	frames, bytes, flooded int
+	trains                 int
 }
 
 func (s *sendTally) add(o *trainOwner) {
@@ -478,6 +528,7 @@ func (s *sendTally) add(o *trainOwner) {
 		s.settle()
 		s.tx = o.tx
 	}
+	s.trains++
 	s.frames += o.frames
 	s.bytes += o.bytes
 	if o.flooded {
@@ -494,6 +545,7 @@ func (s *sendTally) settle() {
 	if s.frames > 0 {
 		s.tx.frames.Add(uint64(s.frames))
 		s.tx.bytes.Add(uint64(s.bytes))
+		s.tx.trains.Add(uint64(s.trains))
 	}
 	if s.flooded > 0 {
 		s.tx.flooded.Add(uint64(s.flooded))

@@ -19,7 +19,6 @@ import (
 	"github.com/govxlan/govxlan/vtep"
 	"github.com/govxlan/govxlan/vxlan"
 	"github.com/spf13/cobra"
-	"golang.org/x/term"
 )
 
 // captureFlags are the command line of capture.
@@ -166,7 +165,7 @@ func (f *captureFlags) check(stdout io.Writer) error {
 	case f.verbose && f.control.json:
 		return errors.New("-v and --json cannot be had at once")
 	}
-	if file, ok := stdout.(*os.File); ok && f.file == "-" && term.IsTerminal(int(file.Fd())) {
+	if f.file == "-" && isTerminal(stdout) {
 		return errors.New("-w - writes bytes that are not for a terminal: redirect them, or leave -w out")
 	}
 	f.wish.Count = f.count

@@ -128,8 +128,8 @@ func cleanDemos(out io.Writer) error {
 func demoStyle(out io.Writer) demo.Style {
 	style := demo.Style{Unicode: utf8Locale()}
 	style.Columns, _ = strconv.Atoi(os.Getenv("COLUMNS"))
+	style.Color = hasColor(out)
 	if f, ok := out.(*os.File); ok && term.IsTerminal(int(f.Fd())) {
-		style.Color = os.Getenv("NO_COLOR") == "" && os.Getenv("TERM") != "dumb"
 		if columns, _, err := term.GetSize(int(f.Fd())); err == nil && columns > 0 {
 			style.Columns = columns
 		}

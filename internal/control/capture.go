@@ -120,6 +120,11 @@ func (s *Server) capture(w http.ResponseWriter, r *http.Request) {
 		http.Error(w, err.Error(), http.StatusBadRequest)
 		return
 	}
+	done, ok := s.stream(w)
+	if !ok {
+		return
+	}
+	defer done()
 	c, err := s.endpoint.Capture(wish.CaptureConfig)
 	switch {
 	case errors.Is(err, vtep.ErrCaptures), errors.Is(err, vtep.ErrClosed):
@@ -141,11 +146,11 @@ func (s *Server) capture(w http.ResponseWriter, r *http.Request) {
 	out := bufio.NewWriterSize(w, 64<<10)
 	flush := func() error { return errors.Join(out.Flush(), rc.Flush()) }
 	// The client is gone when this fails; nobody is left to be told.
-	_ = stream(c, &wish, out, flush, "govxlan "+s.version)
+	_ = writeCapture(c, &wish, out, flush, "govxlan "+s.version)
 }
 
-// stream writes a capture until it ends.
-func stream(c *vtep.Capture, wish *CaptureWish, out io.Writer, flush func() error, application string) error {
+// writeCapture writes a capture until it ends.
+func writeCapture(c *vtep.Capture, wish *CaptureWish, out io.Writer, flush func() error, application string) error {
 	p, err := pcapng.NewWriter(out, application)
 	if err != nil {
 		return err

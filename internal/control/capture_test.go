@@ -1,6 +1,7 @@
 package control
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -10,6 +11,8 @@ import (
 	"net/http"
 	"net/netip"
 	"net/url"
+	"os"
+	"os/exec"
 	"path/filepath"
 	"reflect"
 	"strings"
@@ -183,11 +186,12 @@ func TestCaptureRefused(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		text, err := io.ReadAll(resp.Body)
+		var f Failure
+		err = json.NewDecoder(resp.Body).Decode(&f)
 		resp.Body.Close()
 		by.CloseIdleConnections()
-		if err != nil || resp.StatusCode != http.StatusBadRequest || !strings.Contains(strings.ToLower(string(text)), strings.ToLower(want)) {
-			t.Errorf("%s: %s %q, %v", query, resp.Status, text, err)
+		if err != nil || resp.StatusCode != http.StatusBadRequest || !strings.Contains(strings.ToLower(f.Error), strings.ToLower(want)) {
+			t.Errorf("%s: %s %q, %v", query, resp.Status, f.Error, err)
 		}
 	}
 	for range 8 {
@@ -314,4 +318,41 @@ func FuzzCaptureParameters(f *testing.F) {
 			t.Fatalf("%+v\nbecomes %+v", w, again)
 		}
 	})
+}
+
+// TestCaptureByCurl runs the example of docs/capture.md.
+func TestCaptureByCurl(t *testing.T) {
+	if _, err := exec.LookPath("curl"); err != nil {
+		t.Skip("curl is not installed")
+	}
+	page, err := os.ReadFile("../../docs/capture.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, command, ok := strings.Cut(string(page), "\ncurl ")
+	if command, _, ok = strings.Cut(command, "\n"); !ok {
+		t.Fatal("docs/capture.md has no example with curl")
+	}
+	s := newCaptureScene(t)
+	cmd := exec.Command("bash", "-c", "exec curl "+command)
+	cmd.Dir, cmd.Env = t.TempDir(), append(os.Environ(), "SOCK="+s.path)
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	defer cmd.Wait()
+	defer cmd.Process.Kill()
+	deadline := time.Now().Add(10 * time.Second)
+	for {
+		b, err := os.ReadFile(filepath.Join(cmd.Dir, "drops.pcapng"))
+		r := pcapng.NewReader(bytes.NewReader(b))
+		if _, err := r.Next(); err == nil {
+			if block, err := r.Next(); err == nil && block.Interface.Name == underlayName {
+				return
+			}
+		}
+		if time.Now().After(deadline) {
+			t.Fatalf("%s: %x, %v", command, b, err)
+		}
+		time.Sleep(time.Millisecond)
+	}
 }
