@@ -330,9 +330,10 @@ func TestCaptureByCurl(t *testing.T) {
 		t.Fatal(err)
 	}
 	_, command, ok := strings.Cut(string(page), "\ncurl ")
-	if command, _, ok = strings.Cut(command, "\n"); !ok {
+	if !ok {
 		t.Fatal("docs/capture.md has no example with curl")
 	}
+	command, _, _ = strings.Cut(command, "\n")
 	s := newCaptureScene(t)
 	cmd := exec.Command("bash", "-c", "exec curl "+command)
 	cmd.Dir, cmd.Env = t.TempDir(), append(os.Environ(), "SOCK="+s.path)
