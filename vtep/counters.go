@@ -68,7 +68,9 @@ type endpointCounters struct {
 // Counters are a VNI's counters at one moment. Frames are Ethernet frames as
 // they travel in VXLAN packets (a superframe counts as the frames it stands
 // for), bytes are theirs, outer headers not included. Each frame that is not
-// delivered is counted under exactly one drop reason.
+// delivered is counted under exactly one drop reason: what arrived for the VNI
+// is RxFrames and all RxDrop..., what the device handed over is TxFrames, each
+// copy of flooded frames counted, TxARPAnswered and all TxDrop...
 type Counters struct {
 	RxFrames uint64 `json:"rx_frames"`
 	RxBytes  uint64 `json:"rx_bytes"`

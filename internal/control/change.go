@@ -33,6 +33,7 @@ func change[Wish, Done any](s *Server, w http.ResponseWriter, r *http.Request, d
 		http.Error(w, "request: "+err.Error(), status)
 		return
 	}
+	defer asker(r).serve()()
 	c, err := do(wish)
 	if err != nil {
 		http.Error(w, plain(err), statusOf(err))

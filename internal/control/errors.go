@@ -54,10 +54,17 @@ func (s *Server) guard(mux *http.ServeMux) http.Handler {
 				http.Error(w, fmt.Sprintf("%s %s failed within the endpoint: %v", r.Method, r.URL.Path, p), http.StatusInternalServerError)
 			}
 		}()
-		if err := refused(r); err != nil {
+		if g := asker(r); g != nil && g.refused != nil {
 			w.Header().Set("Connection", "close")
-			http.Error(w, err.Error(), http.StatusForbidden)
+			status := http.StatusForbidden
+			if g.refused == errBusy {
+				status = http.StatusServiceUnavailable
+			}
+			http.Error(w, g.refused.Error(), status)
 			return
+		}
+		if r.ContentLength == 0 { // else once all of it has come
+			defer asker(r).serve()()
 		}
 		handler, pattern := mux.Handler(r)
 		if pattern != "" {
