@@ -49,6 +49,7 @@ type Endpoint struct {
 	vnis     vniTable
 	counters endpointCounters
 	watchers atomic.Pointer[[]*Watcher] // nil: nobody listens
+	captures captureSet                 // nil: nobody captures
 	paths    paths
 	// findPaths: the paths' MTUs are known, or to be found out.
 	findPaths bool
@@ -224,6 +225,8 @@ func (e *Endpoint) Close() error {
 	}
 	watchers := e.watching()
 	e.watchers.Store(nil)
+	captures := e.capturing()
+	e.captures.Store(nil)
 	workers := e.workers
 	e.mu.Unlock()
 	for _, w := range watchers {
@@ -241,6 +244,9 @@ func (e *Endpoint) Close() error {
 	errs = append(errs, e.conn.Close())
 	for _, o := range overlays {
 		o.wait()
+	}
+	for _, c := range captures {
+		c.end()
 	}
 	select {
 	case e.failures <- nil: // ends Run, if it runs
@@ -427,7 +433,7 @@ func (e *Endpoint) newOutlet(r *receiver, o *overlay) *outlet {
 			}
 		}
 	}
-	out := &outlet{o: o, writer: o.device.NewWriter(r.number), ring: r.ring}
+	out := &outlet{o: o, r: r, writer: o.device.NewWriter(r.number), ring: r.ring}
 	out.coalesce.MTU = o.device.MTU()
 	out.coalesce.Off = o.device.Features()&(tap.TSO4|tap.TSO6|tap.USO) == 0
 	r.outlets[o] = out

@@ -23,6 +23,7 @@ import (
 type Endpoint interface {
 	FDBEndpoint
 	NeighbourEndpoint
+	CaptureEndpoint
 	Status(only ...vxlan.VNI) vtep.Status
 	Stats(only ...vxlan.VNI) (vtep.Stats, error)
 	FDB(only ...vxlan.VNI) []vtep.EntryStatus
@@ -63,6 +64,7 @@ func Listen(path string, endpoint Endpoint, version string) (*Server, error) {
 	mux.HandleFunc("GET /v1/fdb", s.fdb)
 	s.fdbRoutes(mux)
 	s.neighbourRoutes(mux)
+	mux.HandleFunc("GET /v1/capture", s.capture)
 	if p, ok := endpoint.(Process); ok {
 		s.processRoutes(mux, p)
 	}
