@@ -138,6 +138,11 @@ func (d *Daemon) check(s *config.Spec, peers []netip.AddrPort) error {
 			return fmt.Errorf("peer %v is this endpoint itself: give the address of the other host", a.Addr())
 		}
 	}
+	for _, a := range s.Device.Addrs {
+		if mtu := s.Device.MTU; a.Addr().Is6() && mtu != 0 && mtu < leastFollowed {
+			return fmt.Errorf("%v: address %v: IPv6 needs an MTU of %d at least, and this is %d", s, a, leastFollowed, mtu)
+		}
+	}
 	if err := s.CheckFamilies(families(d.locals)); err != nil {
 		return err
 	}
