@@ -51,6 +51,7 @@ type Endpoint struct {
 	counters endpointCounters
 	unknown  lastSeen                   // last packet of a VNI that is not here
 	watchers atomic.Pointer[[]*Watcher] // nil: nobody listens
+	captures captureSet                 // nil: nobody captures
 	paths    paths
 	// findPaths: the paths' MTUs are known, or to be found out.
 	findPaths bool
@@ -228,6 +229,8 @@ func (e *Endpoint) Close() error {
 	}
 	watchers := e.watching()
 	e.watchers.Store(nil)
+	captures := e.capturing()
+	e.captures.Store(nil)
 	workers := e.workers
 	e.mu.Unlock()
 	for _, w := range watchers {
@@ -243,6 +246,9 @@ func (e *Endpoint) Close() error {
 	errs = append(errs, e.conn.Close())
 	for _, o := range overlays {
 		o.wait()
+	}
+	for _, c := range captures {
+		c.end()
 	}
 	select {
 	case e.failures <- nil: // ends Run, if it runs
@@ -457,7 +463,7 @@ func (e *Endpoint) newOutlet(r *receiver, o *overlay) *outlet {
 			}
 		}
 	}
-	out := &outlet{o: o, writer: o.device.NewWriter(r.number), ring: r.ring}
+	out := &outlet{o: o, r: r, writer: o.device.NewWriter(r.number), ring: r.ring}
 	out.coalesce.MTU = o.device.MTU()
 	out.coalesce.Off = o.device.Features()&(tap.TSO4|tap.TSO6|tap.USO) == 0
 	r.outlets[o] = out

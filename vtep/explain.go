@@ -32,9 +32,9 @@ func Explanations() []Explanation { return explanations[:] }
 
 var explanations = [...]Explanation{
 	{"rx_frames", "Frames from the underlay that the device was given.", ""},
-	{"rx_bytes", "Bytes of these frames, outer headers not included.", ""},
+	{"rx_bytes", "Bytes of the frames from the underlay, outer headers not included.", ""},
 	{"tx_frames", "Frames that left for the underlay, each copy for a VTEP counted.", ""},
-	{"tx_bytes", "Bytes of these frames, outer headers not included.", ""},
+	{"tx_bytes", "Bytes of the frames that left for the underlay, outer headers not included.", ""},
 	{"tx_flooded", "Of the frames that left, copies for the flood list or for the VTEPs of a multicast entry.", ""},
 	{"rx_broadcast", "Of the frames that arrived, those to all stations.", ""},
 	{"rx_multicast", "Of the frames that arrived, those to a group of stations.", ""},

@@ -158,6 +158,7 @@ func (p *Prober) Send(all ...Probe) (at time.Time, err error) {
 	at = time.Now()
 	if _, err = p.sender.Send(train[:]); err == nil {
 		p.o.tx.probes.Add(uint64(len(all)))
+		p.e.seeProbes(p.o.vni, &train[0])
 	}
 	return at, err
 }
@@ -229,7 +230,7 @@ type replies struct {
 }
 
 // probe takes a frame with the MAC of probes, from a VTEP that may speak.
-func (r *receiver) probe(frame []byte, now time.Duration) {
+func (r *receiver) probe(frame []byte, now time.Duration) Verdict {
 	o := r.out.o
 	r.peer.touch(now, 0, 0)
 	f, err := probe.Parse(frame)
@@ -246,11 +247,12 @@ func (r *receiver) probe(frame []byte, now time.Duration) {
 	case f.Kind == probe.Silent:
 		ok = true
 	}
-	if ok {
-		o.rx.probes.Add(1)
-	} else {
+	if !ok {
 		o.rx.dropProbe.Add(1)
+		return rxProbeLost
 	}
+	o.rx.probes.Add(1)
+	return verdictProbe
 }
 
 // reply answers a request. It never waits: where there is no room, the probe is
@@ -277,5 +279,6 @@ func (r *receiver) reply(f *probe.Frame, came int, now time.Duration) bool {
 		return false
 	}
 	o.tx.probes.Add(1)
+	r.e.seeProbes(o.vni, &w.train[0])
 	return true
 }

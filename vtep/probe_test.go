@@ -143,6 +143,24 @@ func TestProbeAnswerGoesToTheRemoteVNI(t *testing.T) {
 
 // Probes are of the group that frames of the VNI are of, or where that matters
 // they would not arrive.
+// Captures see a probe that comes, and the answer that leaves.
+func TestProbesAreCaptured(t *testing.T) {
+	r := newRig(t)
+	p := r.add(10, peers(vtepA))
+	all, drops := r.capture(CaptureConfig{}), r.capture(CaptureConfig{CaptureFilter: CaptureFilter{Drops: true}})
+	p.arrive(vtepA.Addr(), request(probe.Frame{Kind: probe.Request}, 60))
+	seen := all.have(t)
+	if len(seen) != 2 || seen[0].Direction != In || seen[0].Verdict != verdictProbe || seen[1].Direction != Out || seen[1].Verdict != verdictPassed {
+		t.Errorf("captured %+v", seen)
+	}
+	if seen := drops.have(t); len(seen) != 0 {
+		t.Errorf("captured as dropped: %+v", seen)
+	}
+	if c := verdictProbe.Comment(); c == "" || verdictProbe.Dropped() {
+		t.Errorf("a probe: comment %q, dropped %v", c, verdictProbe.Dropped())
+	}
+}
+
 func TestProbesHaveTheGroup(t *testing.T) {
 	p := newRig(t).add(10, func(c *VNIConfig) {
 		c.Peers = []netip.AddrPort{vtepA}

@@ -257,6 +257,7 @@ func (w *worker) unblock() {
 		if !t.held.trySend(t) {
 			return false
 		}
+		t.held.captures = nil
 		workshops.Put(t.held)
 		t.held = nil
 		w.loop.Resume(t.fd, t.id)
@@ -283,6 +284,7 @@ func (t *transmitter) detach(w *worker) {
 	}
 	if t.held != nil {
 		t.held.discard()
+		t.held.captures = nil
 		workshops.Put(t.held)
 		t.held = nil
 		w.blocked = slices.DeleteFunc(w.blocked, func(b *transmitter) bool { return b == t })
@@ -323,6 +325,8 @@ func (t *transmitter) serve(w *worker) error {
 	}
 	if !sent {
 		w.block(t)
+	} else {
+		w.shop.captures = nil
 	}
 	if t.stream != nil {
 		t.stream.Release()

@@ -24,6 +24,7 @@ type Endpoint interface {
 	FDBEndpoint
 	NeighbourEndpoint
 	ProbeEndpoint
+	CaptureEndpoint
 	Status(only ...vxlan.VNI) vtep.Status
 	Stats(only ...vxlan.VNI) (vtep.Stats, error)
 	FDB(only ...vxlan.VNI) []vtep.EntryStatus
@@ -65,6 +66,7 @@ func Listen(path string, endpoint Endpoint, version string) (*Server, error) {
 	s.fdbRoutes(mux)
 	s.neighbourRoutes(mux)
 	s.pingRoutes(mux)
+	mux.HandleFunc("GET /v1/capture", s.capture)
 	if p, ok := endpoint.(Process); ok {
 		s.processRoutes(mux, p)
 	}
