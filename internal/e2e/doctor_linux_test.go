@@ -53,6 +53,18 @@ func (w *ward) both() {
 	w.startB()
 }
 
+// setMTU sets the MTU of A's device, and waits until the endpoint has noticed.
+func (w *ward) setMTU(mtu int) {
+	w.t.Helper()
+	must(w.t, w.a.SetMTU("vx4097", mtu))
+	eventually(w.t, func() error {
+		if got := w.pa.status().VNIs[0].MTU; got != mtu {
+			return fmt.Errorf("the endpoint has an MTU of %d", got)
+		}
+		return nil
+	})
+}
+
 // examine runs doctor on A.
 func (w *ward) examine(args ...string) doctor.Report {
 	w.t.Helper()
@@ -249,7 +261,7 @@ var ills = []fault{
 
 	{name: "overlay MTU above the device's", make: func(w *ward) {
 		w.both()
-		must(w.t, w.a.SetMTU("vx4097", 1500))
+		w.setMTU(1500)
 	}, check: "mtu", state: doctor.Warn, words: "need packets of 1550 bytes", command: "ip link set dev vx4097 mtu 1450", content: true},
 
 	{name: "nftables drops what comes", make: func(w *ward) {
@@ -561,7 +573,7 @@ func TestDoctorForPeople(t *testing.T) {
 	w := admit(t, "illtext", wiring{})
 	w.startA()
 	w.startB()
-	must(t, w.a.SetMTU("vx4097", 1500))
+	w.setMTU(1500)
 	o := run(t, w.a.Namespace, "doctor", "--control", w.pa.control)
 	if o.code != 0 || !strings.Contains(o.stdout, "WARN  mtu") || !strings.Contains(o.stdout, "$ ip link set dev vx4097 mtu 1450\n") || !strings.HasSuffix(o.stdout, "0 failures, 1 warning\n") {
 		t.Errorf("%+v", o)
