@@ -21,7 +21,9 @@ type hops struct {
 	local      [2]netip.Addr // IPv4, IPv6
 	deviceName string        // the only one, if not empty
 	zones      *zones
-	changed    func() // after every change but those of neighbours
+	changed    func()     // after every change but those of neighbours
+	told       func(*hop) // after every change of a hop; nil: nobody wants to know
+	keeps      bool       // hops that were not used for a while
 	ttl        [2]uint8
 	autoTTL    bool // ttl is for routes that say nothing
 
@@ -123,7 +125,7 @@ func (p *hops) forget(which func(*hop) bool) {
 func (p *hops) refresh() {
 	p.mu.Lock()
 	p.findDevice()
-	p.forget(func(h *hop) bool { return !h.used.Swap(false) })
+	p.forget(func(h *hop) bool { return !h.used.Swap(false) && !p.keeps })
 	all := make([]*hop, 0, len(p.table))
 	for _, h := range p.table {
 		all = append(all, h)

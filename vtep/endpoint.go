@@ -64,7 +64,10 @@ type Endpoint struct {
 	// failures takes what ended a transmitter or receiver early.
 	failures chan error
 	// hurry tells the sweeper of a new VNI whose entries live shortly.
-	hurry chan struct{}
+	hurry      chan struct{}
+	accel      *accelerator // nil: there is none
+	slowReason string       // why not; empty: it was not asked for
+
 	// neighbourMissed is that of Config.
 	neighbourMissed func(NeighbourMiss)
 
@@ -99,6 +102,16 @@ func New(cfg Config) (*Endpoint, error) {
 	}
 	e.started = e.now()
 	e.toldSegments = e.conn.Limits().Segments
+	if cfg.Datapath != DatapathUser {
+		var err error
+		if e.accel, err = newAccelerator(e); err != nil && cfg.Datapath == DatapathEBPF {
+			return nil, fmt.Errorf("vtep: datapath ebpf: %w", err)
+		} else if err != nil {
+			e.slowReason = err.Error()
+		} else {
+			e.paths.changed = e.accel.rerouted
+		}
+	}
 	e.paths.given = cfg.PathMTU
 	e.findPaths = cfg.PathMTU != 0
 	if c, ok := e.conn.(transport.PathConn); ok && !cfg.DisablePathMTU {
@@ -223,6 +236,7 @@ func (e *Endpoint) Close() error {
 		w.end()
 	}
 
+	_ = e.accel.close()
 	// First, so that none of them sees a descriptor that is closed.
 	for _, w := range workers {
 		w.stop()
@@ -273,6 +287,8 @@ func (e *Endpoint) AddVNI(cfg VNIConfig) error {
 		allowUnknown: cfg.AllowUnknownVTEPs,
 		toldFeatures: cfg.Device.Features(),
 		clampMSS:     cfg.ClampMSS,
+		accel:        e.accel,
+		slowReason:   e.slowReason,
 	}
 	copy(o.mac[:], cfg.Device.MAC())
 	o.senders.Store(&map[netip.Addr]*peer{})
@@ -316,6 +332,10 @@ func (e *Endpoint) AddVNI(cfg VNIConfig) error {
 		return fmt.Errorf("vtep: add VNI %v: %w", cfg.VNI, err)
 	}
 	e.overlays[cfg.VNI] = o
+	if e.accel != nil {
+		e.listen(o, e.watching() != nil)
+		e.accel.add(o)
+	}
 	e.noteAll(o, fdb.EventAdded)
 	e.vnis.store(cfg.VNI, o)
 	if e.running {
@@ -358,6 +378,7 @@ func (e *Endpoint) remove(o *overlay) {
 	delete(e.overlays, o.vni)
 	e.vnis.store(o.vni, nil)
 	e.noteAll(o, fdb.EventDeleted)
+	e.accel.remove(o)
 	e.leaveAll(o)
 	if o.trunk != nil {
 		e.leave(o)
@@ -473,6 +494,7 @@ func (e *Endpoint) sweep(ctx context.Context) {
 		case <-e.hurry:
 		}
 		next := longestSweep
+		e.accel.refresh(e.vnis.load)
 		e.mu.Lock()
 		for _, o := range e.overlays {
 			o.table.Age(e.now())

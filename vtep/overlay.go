@@ -44,6 +44,11 @@ type overlay struct {
 
 	toldFeatures tap.Features // last logged; under Endpoint.mu
 
+	accel       *accelerator // of the endpoint; nil: there is none
+	accelerated bool         // programs carry what is known; under Endpoint.mu
+	slowReason  string       // why not
+	toldMTU     int          // to the programs
+
 	rx rxCounters
 	tx txCounters
 
@@ -67,7 +72,8 @@ type peer struct {
 	member   bool
 	stranger bool
 
-	path *path // nil: not to be found out
+	path   *path  // nil: not to be found out
+	number uint32 // with the accelerator; 0: none
 	// groups is above 0 for what is no sender but a multicast group, with so
 	// many ports: it is here for its counters.
 	groups int
@@ -111,6 +117,7 @@ func (o *overlay) admit(r fdb.Remote, why func(*peer)) {
 			*p = *was
 		}
 		why(p)
+		o.accel.admit(o, p)
 		m[r.Addr.Addr()] = p
 	})
 }
@@ -125,6 +132,7 @@ func (o *overlay) dismiss(r fdb.Remote, why func(*peer)) {
 		p := *was
 		why(&p)
 		if !p.reasons() {
+			o.accel.dismiss(o, was)
 			delete(m, r.Addr.Addr())
 			return
 		}

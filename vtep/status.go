@@ -24,8 +24,9 @@ type Status struct {
 	Uptime    Seconds `json:"uptime_s"`
 	// Workers is how many threads carry frames, and IO what they wait with:
 	// io_uring or epoll; goroutines where there are none.
-	Workers  int              `json:"workers"`
-	IO       string           `json:"io"`
+	Workers int    `json:"workers"`
+	IO      string `json:"io"`
+	DatapathStatus
 	Counters EndpointCounters `json:"counters"`
 	VNIs     []VNIStatus      `json:"vnis"`
 }
@@ -36,12 +37,13 @@ type VNIStatus struct {
 	Device string    `json:"device"`
 	// VLAN is the VLAN id that frames of the VNI carry on the device, if it is
 	// a trunk.
-	VLAN    uint16    `json:"vlan,omitempty"`
-	MAC     vxlan.MAC `json:"mac"`
-	MTU     int       `json:"mtu"`
-	Offload string    `json:"offload"`
-	Queues  int       `json:"queues"`
-	Entries int       `json:"entries"`
+	VLAN uint16    `json:"vlan,omitempty"`
+	MAC  vxlan.MAC `json:"mac"`
+	MTU  int       `json:"mtu"`
+	DatapathStatus
+	Offload string `json:"offload"`
+	Queues  int    `json:"queues"`
+	Entries int    `json:"entries"`
 	// ARP is flood, suppress or proxy; the first has no neighbours.
 	ARP        string       `json:"arp"`
 	Neighbours int          `json:"neighbours"`
@@ -98,10 +100,12 @@ func seconds(d time.Duration) Seconds {
 // Status returns a snapshot: VNIs by number, peers by address.
 func (e *Endpoint) Status() Status {
 	now := e.now()
+	e.accel.count()
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	s := Status{
-		Uptime: seconds(now - e.started),
+		DatapathStatus: DatapathStatus{Datapath: DatapathUser.String(), Reason: e.slowReason},
+		Uptime:         seconds(now - e.started),
 		Counters: EndpointCounters{
 			RxDropBadHeader:  e.counters.dropBadHeader.Load(),
 			RxDropShortFrame: e.counters.dropShortFrame.Load(),
@@ -114,6 +118,9 @@ func (e *Endpoint) Status() Status {
 		VNIs:    []VNIStatus{},
 		Workers: len(e.workers),
 		IO:      "goroutines",
+	}
+	if e.accel != nil {
+		s.Datapath = DatapathEBPF.String()
 	}
 	if s.Workers > 0 {
 		s.IO = e.workers[0].kind()
@@ -150,6 +157,8 @@ func (e *Endpoint) sorted() []*overlay {
 func (o *overlay) status(now time.Duration) VNIStatus {
 	v := VNIStatus{
 		VNI: o.vni, Device: o.device.Name(), VLAN: o.vid, MAC: o.mac, MTU: o.device.MTU(),
+		DatapathStatus: o.datapathStatus(),
+
 		Offload:  o.device.Features().String(),
 		Queues:   len(o.device.Readers()),
 		Entries:  o.table.Len(),
@@ -188,6 +197,7 @@ func (o *overlay) status(now time.Duration) VNIStatus {
 // the MAC 00:00:00:00:00:00 as `bridge fdb` shows it, then the entries by MAC.
 func (e *Endpoint) FDB(only ...vxlan.VNI) []EntryStatus {
 	now := e.now()
+	e.accel.refresh(e.vnis.load)
 	e.mu.Lock()
 	overlays := e.sorted()
 	e.mu.Unlock()

@@ -55,6 +55,7 @@ type upFlags struct {
 	transport    string
 	workers      int
 	io           string
+	datapath     string
 	busyPoll     time.Duration
 	logLevel     string
 	logFormat    string
@@ -137,6 +138,7 @@ one line when frames can flow, and remove everything on SIGINT or SIGTERM.`,
 	fs.IntVar(&f.queues, "queues", 0, "queues of the TAP and sockets of the port, among which flows are spread (default: 8, or one a core if that is more)")
 	fs.IntVar(&f.workers, "workers", 0, "threads that carry frames (default: one for two cores, at most 8)")
 	fs.StringVar(&f.io, "io", "auto", "what these threads wait with: auto: io_uring where the kernel has it; epoll")
+	fs.StringVar(&f.datapath, "datapath", "auto", "who carries the frames of known stations: ebpf, programs in the kernel; user, this process; auto, ebpf where it can be had")
 	fs.StringVar(&f.control, "control", "", "control socket (default: /run/govxlan/<port>-<network namespace>.sock)")
 	fs.DurationVar(&f.busyPoll, "busy-poll", 0, "poll this long before sleeping, such as 50us: latency for CPU (default off)")
 	fs.StringVar(&f.pprof, "pprof", "", "serve profiles on this loopback address, such as 127.0.0.1:6060")
@@ -174,6 +176,7 @@ type upPlan struct {
 	packet       bool // --transport packet
 	workers      int
 	noRing       bool
+	datapath     vtep.Datapath
 	busyPoll     time.Duration
 	control      string
 	pprof        string
@@ -311,6 +314,10 @@ func (f *upFlags) plan() (*upPlan, error) {
 		return nil, usagef("--io %q: give auto or epoll", f.io)
 	}
 	p.noRing = f.io == "epoll"
+	var ok bool
+	if p.datapath, ok = vtep.ParseDatapath(f.datapath); !ok {
+		return nil, usagef("--datapath %q: give auto, user or ebpf", f.datapath)
+	}
 	if f.busyPoll < 0 || f.busyPoll > time.Second {
 		return nil, usagef("--busy-poll %v: give a short time such as 50us, or 0", f.busyPoll)
 	}
@@ -418,7 +425,7 @@ func (p *upPlan) run(ctx context.Context, stdout, stderr io.Writer) (err error) 
 	}
 	var vnis []vxlan.VNI
 	endpoint, err := vtep.New(vtep.Config{
-		Conn: conn, Logger: log, Workers: p.workers, NoRing: p.noRing, BusyPoll: p.busyPoll,
+		Conn: conn, Logger: log, Workers: p.workers, NoRing: p.noRing, Datapath: p.datapath, BusyPoll: p.busyPoll,
 		DisablePathMTU: p.noPathMTU, PathMTU: p.pathMTU,
 	})
 	for _, m := range p.vlan.vnis(p.vni) {

@@ -1,0 +1,51 @@
+package vtep
+
+import "fmt"
+
+// Datapath chooses who carries the frames of known stations.
+type Datapath uint8
+
+const (
+	// DatapathAuto: programs in the kernel where the kernel and the rights of the
+	// process allow it, else the endpoint itself.
+	DatapathAuto Datapath = iota
+	// DatapathUser: the endpoint.
+	DatapathUser
+	// DatapathEBPF: programs in the kernel; New fails where that cannot be.
+	DatapathEBPF
+)
+
+var datapaths = [...]string{"auto", "user", "ebpf"}
+
+// String returns the name as the command line has it.
+func (d Datapath) String() string {
+	if int(d) >= len(datapaths) {
+		return fmt.Sprintf("datapath %d", uint8(d))
+	}
+	return datapaths[d]
+}
+
+// ParseDatapath is the opposite of String.
+func ParseDatapath(s string) (Datapath, bool) {
+	for d, name := range datapaths {
+		if s == name {
+			return Datapath(d), true
+		}
+	}
+	return 0, false
+}
+
+// DatapathStatus says who carries the frames of known stations.
+type DatapathStatus struct {
+	Datapath string `json:"datapath"` // user or ebpf
+	// Reason why it is the endpoint itself; empty when that was asked for.
+	Reason string `json:"datapath_reason,omitempty"`
+}
+
+// datapathStatus is that of an overlay.
+func (o *overlay) datapathStatus() DatapathStatus {
+	if o.accelerated {
+		return DatapathStatus{Datapath: DatapathEBPF.String()}
+	}
+	return DatapathStatus{Datapath: DatapathUser.String(), Reason: o.slowReason}
+}
