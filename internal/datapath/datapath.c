@@ -34,6 +34,7 @@
 #define VXLAN_LEN 8
 
 #define SOURCE_PORTS 64       // a power of two
+#define WHOLE_LASTS 10000000000ULL // ns
 #define STAMP_EVERY 100000000 // ns between two writes of a station's time stamp
 
 // What is the same for all VNIs.
@@ -42,6 +43,7 @@ struct endpoint {
 	__be16 port;                        // where we receive
 	__u16 source_ports;                 // how many of the following
 	__be16 source_port[SOURCE_PORTS];   // where we send from, by flow
+	__u32 regroup;                      // our end of the regrouping pair; 0: there is none
 };
 
 // One VNI; as long as it is in a map, its frames are ours to carry.
@@ -94,6 +96,7 @@ struct peer {
 	__u32 flags;  // PEER_...
 	__u32 ttl;    // of the outer header, where the VNI has none
 	__u32 pad;
+	__u64 whole;  // until then (ns) it is one that sends superframes as they are
 	__u64 sample; // from then on (ns) the next large frame goes to the endpoint, which finds paths' MTUs
 };
 
@@ -460,6 +463,10 @@ int decapsulate(struct __sk_buff *skb)
 	__u64 now = bpf_ktime_get_coarse_ns();
 	if (now - st->seen > STAMP_EVERY)
 		st->seen = now;
+	int whole = skb->gso_size != 0, regroup = in.proto == IPPROTO_TCP && s->regroup && now > p->whole;
+	if (whole && p->whole < now + WHOLE_LASTS / 2)
+		p->whole = now + WHOLE_LASTS;
+	__u32 flow = bpf_ntohs(r->udp.source) & 7;
 	struct ethhdr eth = r->eth;
 	__u64 flags = BPF_F_ADJ_ROOM_FIXED_GSO | (in.v6 ? ADJ_ROOM_DECAP_L3_IPV6 : ADJ_ROOM_DECAP_L3_IPV4);
 	if (bpf_skb_adjust_room(skb, -(__s32)OUTER, BPF_ADJ_ROOM_MAC, flags))
@@ -478,7 +485,34 @@ int decapsulate(struct __sk_buff *skb)
 		c->rx_bytes += bytes;
 		c->rx_last = now;
 	}
-	return bpf_redirect(o->device, BPF_F_INGRESS);
+	if (!regroup || whole)
+		return bpf_redirect(o->device, BPF_F_INGRESS);
+	bpf_set_hash(skb, o->device << 3 | flow);
+	skb->queue_mapping = bpf_get_smp_processor_id() + 1;
+	return bpf_redirect(s->regroup, 0);
+}
+
+// Regrouping. The kernel puts TCP segments together (GRO) where a device hands
+// them over, which for ours is the underlay: there they are still UDP datagrams.
+// So they go through a pair of veth devices, the far end of which does GRO, and
+// come back. The far end is in a network namespace of its own, with which the
+// pair ends when the process does. On the way there is room for 32 bits, in the
+// hash, and GRO keeps apart what differs in it: the TAP, and three bits of the
+// flow to choose one of its lists.
+
+// regrouped is at the far end.
+SEC("tcx/ingress")
+int regrouped(struct __sk_buff *skb) { return bpf_redirect_peer(skb->ifindex, 0); }
+
+// deliver is at our end, where they come back.
+SEC("tcx/ingress")
+int deliver(struct __sk_buff *skb)
+{
+	__u32 device = skb->hash >> 3;
+	if (!bpf_map_lookup_elem(&by_device, &device))
+		return TCX_DROP;
+	bpf_set_hash_invalid(skb);
+	return bpf_redirect(device, BPF_F_INGRESS);
 }
 
 char __license[] SEC("license") = "Apache-2.0";

@@ -19,6 +19,7 @@ type programEndpoint struct {
 	Port        uint16
 	SourcePorts uint16
 	SourcePort  [64]uint16
+	Regroup     uint32
 }
 
 type programOverlay struct {
@@ -43,6 +44,7 @@ type programPeer struct {
 	Flags  uint32
 	Ttl    uint32
 	Pad    uint32
+	Whole  uint64
 	Sample uint64
 }
 
@@ -84,7 +86,9 @@ const (
 	programMapSettings     = "settings"
 	programMapStations     = "stations"
 	programProgDecapsulate = "decapsulate"
+	programProgDeliver     = "deliver"
 	programProgEncapsulate = "encapsulate"
+	programProgRegrouped   = "regrouped"
 )
 
 // loadProgram returns the embedded CollectionSpec for program.
@@ -130,7 +134,9 @@ type programSpecs struct {
 // It can be passed ebpf.CollectionSpec.Assign.
 type programProgramSpecs struct {
 	Decapsulate *ebpf.ProgramSpec `ebpf:"decapsulate"`
+	Deliver     *ebpf.ProgramSpec `ebpf:"deliver"`
 	Encapsulate *ebpf.ProgramSpec `ebpf:"encapsulate"`
+	Regrouped   *ebpf.ProgramSpec `ebpf:"regrouped"`
 }
 
 // programMapSpecs contains maps before they are loaded into the kernel.
@@ -201,13 +207,17 @@ type programVariables struct {
 // It can be passed to loadProgramObjects or ebpf.CollectionSpec.LoadAndAssign.
 type programPrograms struct {
 	Decapsulate *ebpf.Program `ebpf:"decapsulate"`
+	Deliver     *ebpf.Program `ebpf:"deliver"`
 	Encapsulate *ebpf.Program `ebpf:"encapsulate"`
+	Regrouped   *ebpf.Program `ebpf:"regrouped"`
 }
 
 func (p *programPrograms) Close() error {
 	return _ProgramClose(
 		p.Decapsulate,
+		p.Deliver,
 		p.Encapsulate,
+		p.Regrouped,
 	)
 }
 
