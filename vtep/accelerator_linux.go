@@ -87,6 +87,8 @@ func newAccelerator(e *Endpoint) (*accelerator, error) {
 		return nil, errors.Join(err, a.close())
 	}
 	a.origin = ts.Nano() - int64(e.now())
+	// Trains of datagrams are none that the programs could carry.
+	conn.SetGRO(false)
 	return a, nil
 }
 
