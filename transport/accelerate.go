@@ -8,8 +8,10 @@ type Accelerable interface {
 	Conn
 	// Accelerate says what there is to know for that. From then on told hears of
 	// the way to each VTEP that was asked for with Follow, at once and after each
-	// change; it must not wait, and not call the Acceleration.
-	Accelerate(told func(NextHop)) (*Acceleration, error)
+	// change; it must not wait, and not call the Acceleration. linked hears of the
+	// index of every device of the network namespace that came, changed or went;
+	// it may wait a little.
+	Accelerate(told func(NextHop), linked func(index int)) (*Acceleration, error)
 	// SetGRO has what arrives handed over in trains (UDP_GRO), as it is at first,
 	// or not.
 	SetGRO(on bool)

@@ -4,6 +4,8 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"os"
+	"sync"
 
 	"github.com/govxlan/govxlan/internal/namespace"
 	"golang.org/x/sys/unix"
@@ -15,10 +17,12 @@ var _ Accelerable = (*udpConn)(nil)
 type Acceleration struct {
 	hops     *hops
 	underlay Underlay
+	end      int // an eventfd
+	ended    sync.WaitGroup
 }
 
 // Accelerate begins to follow routes and neighbours.
-func (c *udpConn) Accelerate(told func(NextHop)) (*Acceleration, error) {
+func (c *udpConn) Accelerate(told func(NextHop), linked func(int)) (*Acceleration, error) {
 	a := &Acceleration{underlay: Underlay{Netns: c.zones.netns, DontFragment: c.dontFragment}}
 	var local [2]netip.Addr
 	for _, at := range c.locals {
@@ -53,8 +57,14 @@ func (c *udpConn) Accelerate(told func(NextHop)) (*Acceleration, error) {
 			return nil, err
 		}
 	}
+	if a.end, err = unix.Eventfd(0, unix.EFD_CLOEXEC); err != nil {
+		h.close()
+		return nil, os.NewSyscallError("eventfd", err)
+	}
 	h.told = func(h *hop) { told(h.next()) }
+	h.linked = linked
 	h.start()
+	a.ended.Go(func() { a.hear(c) })
 	return a, nil
 }
 
@@ -72,7 +82,44 @@ func (a *Acceleration) Forget(to netip.AddrPort) {
 }
 
 // Close ends all of it.
-func (a *Acceleration) Close() { a.hops.close() }
+func (a *Acceleration) Close() {
+	a.hops.close()
+	one := [8]byte{1, 1, 1, 1, 1, 1, 1, 1} // above 0 in any byte order
+	_, _ = unix.Write(a.end, one[:])
+	a.ended.Wait()
+	unix.Close(a.end)
+}
+
+// hear reads what routers say to the sending sockets. Otherwise that would wait
+// for the next datagram that the Conn sends itself, which may be long in coming.
+func (a *Acceleration) hear(c *udpConn) {
+	s := c.NewSender().(*udpSender)
+	polled := []unix.PollFd{{Fd: int32(a.end), Events: unix.POLLIN}}
+	sockets := []*socket{nil}
+	for _, set := range [][]*socket{c.senders[0], c.unfragmented} {
+		for _, sock := range set {
+			_ = sock.fd.Do(func(fd uintptr) { polled = append(polled, unix.PollFd{Fd: int32(fd)}) }) // POLLERR goes without saying
+			sockets = append(sockets, sock)
+		}
+	}
+	for {
+		if _, err := unix.Poll(polled, -1); err != nil && err != unix.EINTR || polled[0].Revents != 0 {
+			return
+		}
+		for i := range polled {
+			if polled[i].Revents == 0 {
+				continue
+			}
+			if polled[i].Revents&unix.POLLNVAL != 0 {
+				return
+			}
+			s.sock = sockets[i]
+			s.hearQueue(uintptr(polled[i].Fd))
+			// What is left of it is of no use to anyone.
+			_, _ = unix.GetsockoptInt(int(polled[i].Fd), unix.SOL_SOCKET, unix.SO_ERROR)
+		}
+	}
+}
 
 // next is what others may know of a hop.
 func (h *hop) next() NextHop {

@@ -24,6 +24,7 @@ type hops struct {
 	changed    func()     // after every change but those of neighbours
 	told       func(*hop) // after every change of a hop; nil: nobody wants to know
 	keeps      bool       // hops that were not used for a while
+	linked     func(int)  // after every change of a device; nil: nobody wants to know
 	ttl        [2]uint8
 	autoTTL    bool // ttl is for routes that say nothing
 
@@ -199,6 +200,9 @@ func (p *hops) watch() {
 					p.mu.Unlock()
 				}
 			case unix.RTM_NEWLINK, unix.RTM_DELLINK:
+				if p.linked != nil && len(m.Data) >= unix.SizeofIfInfomsg {
+					p.linked(int(nl.DeserializeIfInfomsg(m.Data).Index))
+				}
 				dirty = p.linkChanged(m.Data, m.Header.Type == unix.RTM_DELLINK) || dirty
 			default:
 				dirty = true

@@ -8,6 +8,7 @@ import (
 
 	"github.com/govxlan/govxlan/fdb"
 	"github.com/govxlan/govxlan/internal/datapath"
+	"github.com/govxlan/govxlan/tap"
 	"github.com/govxlan/govxlan/transport"
 	"github.com/govxlan/govxlan/vxlan"
 	"go.uber.org/zap"
@@ -70,7 +71,7 @@ func newAccelerator(e *Endpoint) (*accelerator, error) {
 		hops: make(map[netip.Addr]transport.NextHop), refused: make(map[int]bool),
 	}
 	var err error
-	if a.ways, err = conn.Accelerate(a.hop); err != nil {
+	if a.ways, err = conn.Accelerate(a.hop, func(index int) { e.linked(index) }); err != nil {
 		return nil, err
 	}
 	a.under = a.ways.Underlay()
@@ -131,6 +132,7 @@ func (a *accelerator) add(o *overlay) {
 		for e := range o.table.All(0) {
 			a.set(o, &e)
 		}
+		o.toldMTU = o.device.MTU()
 		err = a.carry(o)
 	}
 	if err != nil {
@@ -143,7 +145,6 @@ func (a *accelerator) add(o *overlay) {
 // carry tells the programs of the VNI's options.
 func (a *accelerator) carry(o *overlay) error {
 	p := &o.outer
-	o.toldMTU = o.device.MTU()
 	return a.path.SetOverlay(datapath.Overlay{
 		VNI: o.vni, Device: uint32(o.device.(indexed).Index()), MTU: o.toldMTU,
 		Header: vxlanFlags | o.header.extension,
@@ -151,6 +152,7 @@ func (a *accelerator) carry(o *overlay) error {
 		DF: p.fixed.df || a.under.DontFragment, InheritDF: p.df,
 		NoReceive: o.header.groups != nil,
 		PassSYN:   o.clampMSS, PassNeighbourDiscovery: o.neighbours != nil,
+		USO: o.device.Features()&tap.USO != 0,
 	})
 }
 
@@ -311,6 +313,36 @@ func (a *accelerator) tell(number uint32) {
 		}
 	}
 	_ = a.path.SetPeer(number, v)
+}
+
+// linked hears that a device came, changed or went: perhaps one of ours.
+func (e *Endpoint) linked(index int) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	for _, o := range e.overlays {
+		if d, ok := o.device.(indexed); ok && d.Index() == index && o.trunk == nil {
+			e.followDevice(o)
+		}
+	}
+}
+
+// followDevice tells the programs what became of a VNI's device. Endpoint.mu is
+// held.
+func (e *Endpoint) followDevice(o *overlay) {
+	a := o.accel
+	if a == nil || !o.accelerated {
+		return
+	}
+	here, mtu := a.path.Find(uint32(o.device.(indexed).Index()), o.device.Name())
+	switch {
+	case !here:
+		a.remove(o)
+		o.accel, o.slowReason = nil, "the device has left the network namespace of the sockets"
+		e.listen(o, e.watching() != nil)
+	case mtu != o.toldMTU:
+		o.toldMTU = mtu
+		_ = a.carry(o)
+	}
 }
 
 // rerouted hears that the MTU of a path is another.

@@ -201,6 +201,11 @@ func (e *Endpoint) hear(w *transport.TooBig) {
 	mtu := p.plausible(w.MTU, size)
 	if had := p.mtu.Load(); mtu == 0 || had != 0 && mtu >= had || !p.wasSent(key, size, second(now)) {
 		e.counters.pathMTUIgnored.Add(1)
+		if mtu != 0 && p.changed != nil {
+			// A frame that programs carried may have been too long: the next one
+			// comes here, and then it can be judged.
+			p.changed()
+		}
 		return
 	}
 	p.until.Store(int64(now + pathLife))

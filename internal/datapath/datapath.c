@@ -67,6 +67,7 @@ enum {
 	OVERLAY_INHERIT_DF = 1 << 5,
 	OVERLAY_SYN = 1 << 6,         // the endpoint wants to see SYNs (MSS)
 	OVERLAY_ND = 1 << 7,          // and neighbour discovery
+	OVERLAY_USO = 1 << 8,         // the TAP takes UDP superframes
 };
 
 // A MAC address in a VNI.
@@ -148,6 +149,11 @@ struct {
 	__type(key, __u32);
 	__type(value, struct tally);
 } counters SEC(".maps");
+
+// The network namespace of the endpoint's sockets; 0 where the kernel does not
+// tell programs. A device that was moved to another one is no longer ours: the
+// indices of devices mean others there.
+const volatile __u64 netns_cookie;
 
 // What matters of an inner frame.
 struct inner {
@@ -265,6 +271,8 @@ int encapsulate(struct __sk_buff *skb)
 	struct overlay *o = bpf_map_lookup_elem(&by_device, &index);
 	if (!o || !(o->flags & OVERLAY_TX))
 		return TCX_NEXT;
+	if (netns_cookie && bpf_get_netns_cookie(skb) != netns_cookie)
+		return TCX_NEXT;
 	struct station_key key = {.vni = o->vni};
 	__builtin_memcpy(key.mac, eth.h_dest, ETH_ALEN);
 	struct station *st = bpf_map_lookup_elem(&stations, &key);
@@ -283,6 +291,10 @@ int encapsulate(struct __sk_buff *skb)
 	if (!read_inner(&in, data, end) || !sizes(skb, &in, skb->len, &longest, &frames, &bytes))
 		return TCX_NEXT;
 	if (in.syn && (o->flags & OVERLAY_SYN) || in.nd && (o->flags & OVERLAY_ND))
+		return TCX_NEXT;
+	// Where the TAP takes none, their checksum is not as segmentation behind a
+	// tunnel header wants it (udp_send_skb leaves it half done, and not marked so).
+	if (skb->gso_size && in.proto != IPPROTO_TCP && !(o->flags & OVERLAY_USO))
 		return TCX_NEXT;
 	longest += OUTER - ETH_HLEN;
 	if (longest > p->mtu || skb->len + OUTER - ETH_HLEN > 0xFFFF)

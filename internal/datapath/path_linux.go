@@ -7,10 +7,13 @@ import (
 	"sync"
 
 	"github.com/cilium/ebpf"
+	"github.com/cilium/ebpf/asm"
+	"github.com/cilium/ebpf/features"
 	"github.com/cilium/ebpf/link"
 	"github.com/cilium/ebpf/rlimit"
 	"github.com/govxlan/govxlan/internal/namespace"
 	"github.com/govxlan/govxlan/vxlan"
+	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
 )
 
@@ -72,6 +75,9 @@ func Load(cfg Config) (*Path, error) {
 	} {
 		spec.Maps[name].MaxEntries = uint32(max(n, 1))
 	}
+	if err := spec.Variables[programVarNetnsCookie].Set(netnsCookie(cfg.Netns)); err != nil {
+		return nil, fmt.Errorf("programs: %w", err)
+	}
 	// Before Linux 5.11 memory of maps counts as locked.
 	_ = rlimit.RemoveMemlock()
 	p := &Path{netns: cfg.Netns, devices: make(map[uint32]link.Link), underlay: make(map[uint32]link.Link)}
@@ -91,6 +97,24 @@ func Load(cfg Config) (*Path, error) {
 		return nil, errors.Join(fmt.Errorf("settings: %w", err), p.Close())
 	}
 	return p, nil
+}
+
+// netnsCookie is what the kernel tells a network namespace by; 0 where it does
+// not tell programs.
+func netnsCookie(where string) (cookie uint64) {
+	if features.HaveProgramHelper(ebpf.SchedCLS, asm.FnGetNetnsCookie) != nil {
+		return 0
+	}
+	_ = namespace.Do(where, func() error {
+		fd, err := unix.Socket(unix.AF_INET, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0)
+		if err != nil {
+			return err
+		}
+		defer unix.Close(fd)
+		cookie, err = unix.GetsockoptUint64(fd, unix.SOL_SOCKET, unix.SO_NETNS_COOKIE)
+		return err
+	})
+	return cookie
 }
 
 // explain says what stands in the way of programs.
@@ -185,6 +209,7 @@ type Overlay struct {
 	DF, InheritDF                   bool
 	NoReceive                       bool // leave receiving to the endpoint
 	PassSYN, PassNeighbourDiscovery bool // to the endpoint
+	USO                             bool // the device takes UDP superframes
 }
 
 // Flags of overlays and peers, as in datapath.c.
@@ -197,6 +222,7 @@ const (
 	overlayInheritDF
 	overlaySYN
 	overlayND
+	overlayUSO
 )
 
 const (
@@ -215,7 +241,7 @@ func (p *Path) SetOverlay(o Overlay) error {
 		flag uint32
 	}{
 		{!o.NoReceive, overlayRX}, {o.InheritTTL, overlayInheritTTL}, {o.InheritTOS, overlayInheritTOS},
-		{o.DF, overlayDF}, {o.InheritDF, overlayInheritDF}, {o.PassSYN, overlaySYN}, {o.PassNeighbourDiscovery, overlayND},
+		{o.DF, overlayDF}, {o.InheritDF, overlayInheritDF}, {o.PassSYN, overlaySYN}, {o.PassNeighbourDiscovery, overlayND}, {o.USO, overlayUSO},
 	} {
 		if f.on {
 			v.Flags |= f.flag
@@ -239,6 +265,18 @@ func (p *Path) DelOverlay(v vxlan.VNI, device uint32) {
 	_ = p.objects.ByVni.Delete(uint32(v))
 	_ = p.objects.ByDevice.Delete(device)
 	p.detach(p.devices, device)
+}
+
+// Find says whether a device is where the programs can reach it, and its MTU.
+func (p *Path) Find(index uint32, name string) (here bool, mtu int) {
+	_ = namespace.Do(p.netns, func() error {
+		device, err := netlink.LinkByIndex(int(index))
+		if err == nil && device.Attrs().Name == name {
+			here, mtu = true, device.Attrs().MTU
+		}
+		return err
+	})
+	return here, mtu
 }
 
 // Station is where a MAC is.

@@ -89,6 +89,7 @@ const (
 	programProgDeliver     = "deliver"
 	programProgEncapsulate = "encapsulate"
 	programProgRegrouped   = "regrouped"
+	programVarNetnsCookie  = "netns_cookie"
 )
 
 // loadProgram returns the embedded CollectionSpec for program.
@@ -155,6 +156,7 @@ type programMapSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type programVariableSpecs struct {
+	NetnsCookie *ebpf.VariableSpec `ebpf:"netns_cookie"`
 }
 
 // programObjects contains all objects after they have been loaded into the kernel.
@@ -200,6 +202,7 @@ func (m *programMaps) Close() error {
 //
 // It can be passed to loadProgramObjects or ebpf.CollectionSpec.LoadAndAssign.
 type programVariables struct {
+	NetnsCookie *ebpf.Variable `ebpf:"netns_cookie"`
 }
 
 // programPrograms contains all programs after they have been loaded into the kernel.
