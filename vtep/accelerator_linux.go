@@ -144,16 +144,24 @@ func (a *accelerator) add(o *overlay) {
 
 // carry tells the programs of the VNI's options.
 func (a *accelerator) carry(o *overlay) error {
-	p := &o.outer
+	policy := o.policy.Load()
+	p := &policy.outer
 	return a.path.SetOverlay(datapath.Overlay{
 		VNI: o.vni, Device: uint32(o.device.(indexed).Index()), MTU: o.toldMTU,
-		Header: vxlanFlags | o.header.extension,
+		Header: vxlanFlags | policy.header.extension,
 		TTL:    p.fixed.ttl, TOS: p.tos, InheritTTL: p.ttl, InheritTOS: p.dscp,
 		DF: p.fixed.df || a.under.DontFragment, InheritDF: p.df,
-		NoReceive: o.header.groups != nil,
-		PassSYN:   o.clampMSS, PassNeighbourDiscovery: o.neighbours != nil,
+		NoReceive: policy.header.groups != nil,
+		PassSYN:   policy.clampMSS, PassNeighbourDiscovery: policy.neighbours != nil,
 		USO: o.device.Features()&tap.USO != 0,
 	})
+}
+
+// changed follows a change of a VNI's policy.
+func (a *accelerator) changed(o *overlay) {
+	if a != nil && o.accelerated {
+		_ = a.carry(o)
+	}
 }
 
 // vxlanFlags is the VXLAN header of VNI 0.

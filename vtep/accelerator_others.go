@@ -25,5 +25,6 @@ func (*accelerator) again(*overlay, vxlan.MAC)        {}
 func (*accelerator) admit(*overlay, *peer)            {}
 func (*accelerator) dismiss(*overlay, *peer)          {}
 func (*accelerator) rerouted(netip.Addr)              {}
+func (*accelerator) changed(*overlay)                 {}
 func (*accelerator) count()                           {}
 func (*accelerator) refresh(func(vxlan.VNI) *overlay) {}

@@ -49,3 +49,11 @@ func (o *overlay) datapathStatus() DatapathStatus {
 	}
 	return DatapathStatus{Datapath: DatapathUser.String(), Reason: o.slowReason}
 }
+
+// String is the datapath with the reason, if there is one.
+func (s DatapathStatus) String() string {
+	if s.Reason == "" {
+		return s.Datapath
+	}
+	return s.Datapath + ": " + s.Reason
+}

@@ -66,6 +66,9 @@ func Listen(path string, endpoint Endpoint, version string) (*Server, error) {
 	mux.HandleFunc("GET /v1/fdb", s.fdb)
 	s.fdbRoutes(mux)
 	s.neighbourRoutes(mux)
+	if p, ok := endpoint.(Process); ok {
+		s.processRoutes(mux, p)
+	}
 	s.http = http.Server{
 		Handler:        mux,
 		ReadTimeout:    5 * time.Second,
