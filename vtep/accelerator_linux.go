@@ -29,7 +29,7 @@ type accelerator struct {
 	log    *zap.Logger
 	conn   transport.Accelerable
 	path   *datapath.Path
-	ways   *transport.Acceleration
+	ways   ways
 	under  transport.Underlay
 	origin int64 // CLOCK_MONOTONIC in ns at Clock 0
 
@@ -42,6 +42,13 @@ type accelerator struct {
 	refused map[int]bool // devices of the underlay that the programs cannot be attached to
 	told    bool         // that the maps are full
 	closed  bool
+}
+
+// ways are a *transport.Acceleration.
+type ways interface {
+	Underlay() transport.Underlay
+	Follow(netip.AddrPort)
+	Close()
 }
 
 // acceleratedPeer is a VTEP in a VNI that has a number.
@@ -70,10 +77,11 @@ func newAccelerator(e *Endpoint) (*accelerator, error) {
 		log: e.log, conn: conn, peers: make(map[uint32]*acceleratedPeer),
 		hops: make(map[netip.Addr]transport.NextHop), refused: make(map[int]bool),
 	}
-	var err error
-	if a.ways, err = conn.Accelerate(a.hop, func(index int) { e.linked(index) }); err != nil {
+	ways, err := conn.Accelerate(a.hop, func(index int) { e.linked(index) })
+	if err != nil {
 		return nil, err
 	}
+	a.ways = ways
 	a.under = a.ways.Underlay()
 	a.path, err = datapath.Load(datapath.Config{
 		Local: a.under.Local.Addr(), Port: a.under.Local.Port(), SourcePorts: a.under.SourcePorts, Netns: a.under.Netns,

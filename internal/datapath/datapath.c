@@ -163,9 +163,10 @@ struct inner {
 	__u8 df, v6, syn, nd;
 };
 
-// read_inner reads the headers of an IP packet behind an Ethernet header. It
-// returns 0 for whatever the endpoint had better look at itself.
-static __always_inline int read_inner(struct inner *in, void *eth, void *end)
+// read_inner reads the headers of an IP packet behind an Ethernet header, in a
+// frame of len bytes. It returns 0 for whatever the endpoint had better look at
+// itself, such as lengths that contradict each other.
+static __always_inline int read_inner(struct inner *in, void *eth, void *end, __u32 len)
 {
 	__be16 type = ((struct ethhdr *)eth)->h_proto;
 	void *l3 = eth + ETH_HLEN, *l4;
@@ -198,6 +199,8 @@ static __always_inline int read_inner(struct inner *in, void *eth, void *end)
 		return 0;
 	}
 
+	if (in->end > len || in->end < l4 - eth)
+		return 0;
 	in->headers = 0;
 	in->syn = 0;
 	in->nd = 0;
@@ -217,7 +220,7 @@ static __always_inline int read_inner(struct inner *in, void *eth, void *end)
 		__u8 kind = *(__u8 *)l4;
 		in->nd = kind >= 133 && kind <= 137;
 	}
-	return 1;
+	return in->headers <= in->end;
 }
 
 // sizes tells the length of the longest frame that a frame of the device stands
@@ -288,7 +291,7 @@ int encapsulate(struct __sk_buff *skb)
 
 	struct inner in;
 	__u32 longest, frames, bytes;
-	if (!read_inner(&in, data, end) || !sizes(skb, &in, skb->len, &longest, &frames, &bytes))
+	if (!read_inner(&in, data, end, skb->len) || !sizes(skb, &in, skb->len, &longest, &frames, &bytes))
 		return TCX_NEXT;
 	if (in.syn && (o->flags & OVERLAY_SYN) || in.nd && (o->flags & OVERLAY_ND))
 		return TCX_NEXT;
@@ -444,13 +447,13 @@ int decapsulate(struct __sk_buff *skb)
 
 	struct inner in;
 	__u32 longest, frames, bytes;
-	if (!read_inner(&in, &r->eth, end)) {
+	if (!read_inner(&in, &r->eth, end, skb->len - OUTER)) {
 		if (data + 160 <= end || bpf_skb_pull_data(skb, skb->len < 160 ? skb->len : 160))
 			return TCX_NEXT;
 		data = (void *)(long)skb->data;
 		end = (void *)(long)skb->data_end;
 		r = data;
-		if ((void *)(r + 1) > end || !read_inner(&in, &r->eth, end))
+		if ((void *)(r + 1) > end || !read_inner(&in, &r->eth, end, skb->len - OUTER))
 			return TCX_NEXT;
 	}
 	if (!sizes(skb, &in, skb->len - OUTER, &longest, &frames, &bytes))
