@@ -35,6 +35,12 @@ func ParseDatapath(s string) (Datapath, bool) {
 	return 0, false
 }
 
+// DatapathError is why DatapathEBPF cannot be.
+type DatapathError struct{ Err error }
+
+func (e *DatapathError) Error() string { return "datapath ebpf: " + e.Err.Error() }
+func (e *DatapathError) Unwrap() error { return e.Err }
+
 // DatapathStatus says who carries the frames of known stations.
 type DatapathStatus struct {
 	Datapath string `json:"datapath"` // user or ebpf

@@ -105,7 +105,7 @@ func New(cfg Config) (*Endpoint, error) {
 	if cfg.Datapath != DatapathUser {
 		var err error
 		if e.accel, err = newAccelerator(e); err != nil && cfg.Datapath == DatapathEBPF {
-			return nil, fmt.Errorf("vtep: datapath ebpf: %w", err)
+			return nil, fmt.Errorf("vtep: %w", &DatapathError{Err: err})
 		} else if err != nil {
 			e.slowReason = err.Error()
 		} else {

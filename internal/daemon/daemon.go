@@ -78,6 +78,10 @@ func Start(ctx context.Context, o Options) (_ *Daemon, err error) {
 		Conn: d.conn, Logger: o.Log, Workers: e.Workers, NoRing: e.NoRing, Datapath: e.Datapath, BusyPoll: e.BusyPoll,
 		DisablePathMTU: e.NoPathMTU, PathMTU: e.PathMTU,
 	}); err != nil {
+		var refused *vtep.DatapathError
+		if errors.As(err, &refused) {
+			err = fmt.Errorf("--datapath ebpf: %w", refused.Err)
+		}
 		return nil, errors.Join(err, d.conn.Close())
 	}
 	for _, s := range o.Config.Specs {
