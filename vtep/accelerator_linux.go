@@ -1,8 +1,10 @@
 package vtep
 
 import (
+	"cmp"
 	"errors"
 	"net/netip"
+	"slices"
 	"sync"
 	"time"
 
@@ -370,6 +372,21 @@ func (a *accelerator) rerouted(addr netip.Addr) {
 			a.tell(number)
 		}
 	}
+}
+
+// order says on which devices of the underlay there are programs, and whose see
+// packets first.
+func (a *accelerator) order() (list []ProgramsStatus) {
+	if a == nil {
+		return nil
+	}
+	for _, index := range a.path.Attached() {
+		if names, err := a.path.Order(index); err == nil && len(names) > 0 {
+			list = append(list, ProgramsStatus{Device: a.path.Name(index), Programs: names})
+		}
+	}
+	slices.SortFunc(list, func(x, y ProgramsStatus) int { return cmp.Compare(x.Device, y.Device) })
+	return list
 }
 
 // count takes what the programs carried into the counters.

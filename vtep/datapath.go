@@ -56,6 +56,13 @@ func (o *overlay) datapathStatus() DatapathStatus {
 	return DatapathStatus{Datapath: DatapathUser.String(), Reason: o.slowReason}
 }
 
+// ProgramsStatus are the programs at the ingress of a device of the underlay, in
+// the order in which they see packets. Ours is decapsulate.
+type ProgramsStatus struct {
+	Device   string   `json:"device"`
+	Programs []string `json:"programs"`
+}
+
 // String is the datapath with the reason, if there is one.
 func (s DatapathStatus) String() string {
 	if s.Reason == "" {

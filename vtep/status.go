@@ -27,6 +27,9 @@ type Status struct {
 	Workers int    `json:"workers"`
 	IO      string `json:"io"`
 	DatapathStatus
+	// Programs are those on the devices of the underlay, where the datapath is
+	// ebpf.
+	Programs []ProgramsStatus `json:"programs,omitempty"`
 	Counters EndpointCounters `json:"counters"`
 	VNIs     []VNIStatus      `json:"vnis"`
 }
@@ -120,7 +123,7 @@ func (e *Endpoint) Status() Status {
 		IO:      "goroutines",
 	}
 	if e.accel != nil {
-		s.Datapath = DatapathEBPF.String()
+		s.Datapath, s.Programs = DatapathEBPF.String(), e.accel.order()
 	}
 	if s.Workers > 0 {
 		s.IO = e.workers[0].kind()

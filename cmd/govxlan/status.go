@@ -75,6 +75,10 @@ func printStatus(w io.Writer, s control.Status) error {
 	}
 	fmt.Fprintf(w, "govxlan %s  local %s port %d%s  up %v\n", s.Version, s.Local, s.Port, over, duration(s.Uptime))
 	fmt.Fprintf(w, "  %d threads carry frames, by %s\n", s.Workers, s.IO)
+	fmt.Fprintf(w, "  datapath %s\n", s.DatapathStatus)
+	for _, p := range s.Programs {
+		fmt.Fprintf(w, "  programs on %s, in their order: %s\n", p.Device, strings.Join(p.Programs, ", "))
+	}
 	if d := drops(s.Counters); d != "" {
 		fmt.Fprintf(w, "  dropped before any VNI: %s\n", d)
 	}
@@ -85,6 +89,9 @@ func printStatus(w io.Writer, s control.Status) error {
 		}
 		fmt.Fprintf(w, "\nvni %v  device %s  mac %v  mtu %d\n", v.VNI, device, v.MAC, v.MTU)
 		fmt.Fprintf(w, "  offload %s  queues %d  fdb %d entries\n", v.Offload, v.Queues, v.Entries)
+		if v.Datapath != s.Datapath {
+			fmt.Fprintf(w, "  datapath %s\n", v.DatapathStatus)
+		}
 		if v.ARP != vtep.ARPFlood.String() {
 			fmt.Fprintf(w, "  arp %s  neighbours %d  answered %d\n", v.ARP, v.Neighbours, v.Counters.TxARPAnswered)
 		}

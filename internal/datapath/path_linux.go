@@ -193,6 +193,34 @@ func (p *Path) Attached() []uint32 {
 	return list
 }
 
+// Order are the names of the programs at the ingress of a device of the underlay,
+// in the order in which they see a packet; one whose name may not be known is
+// told by its number.
+func (p *Path) Order(index uint32) (names []string, err error) {
+	err = namespace.Do(p.netns, func() error {
+		all, err := link.QueryPrograms(link.QueryOptions{Target: int(index), Attach: ebpf.AttachTCXIngress})
+		if err != nil {
+			return err
+		}
+		for _, at := range all.Programs {
+			names = append(names, programName(at.ID))
+		}
+		return nil
+	})
+	return names, err
+}
+
+func programName(id ebpf.ProgramID) string {
+	program, err := ebpf.NewProgramFromID(id)
+	if err == nil {
+		defer program.Close()
+		if info, err := program.Info(); err == nil && info.Name != "" {
+			return info.Name
+		}
+	}
+	return fmt.Sprintf("program %d", id)
+}
+
 // Overlay is one VNI.
 type Overlay struct {
 	VNI    vxlan.VNI
@@ -277,6 +305,18 @@ func (p *Path) Find(index uint32, name string) (here bool, mtu int) {
 		return err
 	})
 	return here, mtu
+}
+
+// Name is what a device is called; empty: it is not there.
+func (p *Path) Name(index uint32) (name string) {
+	_ = namespace.Do(p.netns, func() error {
+		device, err := netlink.LinkByIndex(int(index))
+		if err == nil {
+			name = device.Attrs().Name
+		}
+		return err
+	})
+	return name
 }
 
 // Station is where a MAC is.

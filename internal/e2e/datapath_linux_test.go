@@ -7,6 +7,7 @@ import (
 	"net"
 	"net/netip"
 	"os"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -152,7 +153,7 @@ func TestDatapathBesideOthers(t *testing.T) {
 	must(t, err)
 	defer counted.Close()
 	theirs := func(kind ebpf.ProgramType, verdict int32) *ebpf.Program {
-		p, err := ebpf.NewProgram(&ebpf.ProgramSpec{Type: kind, License: "Apache-2.0", Instructions: asm.Instructions{
+		p, err := ebpf.NewProgram(&ebpf.ProgramSpec{Name: "theirs", Type: kind, License: "Apache-2.0", Instructions: asm.Instructions{
 			asm.StoreImm(asm.RFP, -4, 0, asm.Word),
 			asm.LoadMapPtr(asm.R1, counted.FD()),
 			asm.Mov.Reg(asm.R2, asm.RFP), asm.Add.Imm(asm.R2, -4),
@@ -190,6 +191,9 @@ func TestDatapathBesideOthers(t *testing.T) {
 	ping(t, a.Namespace, inner4B, 3)
 	if n := programsOn(t, a.Namespace, underlayDevice, ebpf.AttachTCXIngress); n != 2 {
 		t.Errorf("%d programs on the underlay, want theirs and ours", n)
+	}
+	if s := pa.status().Programs; len(s) != 1 || s[0].Device != underlayDevice || !slices.Equal(s[0].Programs, []string{"theirs", "decapsulate"}) {
+		t.Errorf("order: %+v", s)
 	}
 	var before, after uint64
 	must(t, counted.Lookup(uint32(0), &before))
