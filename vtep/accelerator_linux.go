@@ -134,9 +134,6 @@ func (a *accelerator) suits(o *overlay) error {
 
 // add has the programs carry a VNI. Its peers have numbers already.
 func (a *accelerator) add(o *overlay) {
-	if o.slowReason != "" {
-		return
-	}
 	err := a.suits(o)
 	if err == nil {
 		for e := range o.table.All(0) {
@@ -146,10 +143,10 @@ func (a *accelerator) add(o *overlay) {
 		err = a.carry(o)
 	}
 	if err != nil {
-		o.slowReason = err.Error()
+		o.byEndpoint(err.Error())
 		return
 	}
-	o.accelerated = true
+	o.byPrograms()
 }
 
 // carry tells the programs of the VNI's options.
@@ -165,6 +162,14 @@ func (a *accelerator) carry(o *overlay) error {
 		PassSYN:   policy.clampMSS, PassNeighbourDiscovery: policy.neighbours != nil,
 		USO: o.device.Features()&tap.USO != 0,
 	})
+}
+
+// pause has every frame come to the endpoint, which shows it to who captures, or
+// no longer.
+func (a *accelerator) pause(on bool) {
+	if a != nil {
+		_ = a.path.Pause(on)
+	}
 }
 
 // changed follows a change of a VNI's policy.
@@ -355,7 +360,8 @@ func (e *Endpoint) followDevice(o *overlay) {
 	switch {
 	case !here:
 		a.remove(o)
-		o.accel, o.slowReason = nil, "the device has left the network namespace of the sockets"
+		o.accel = nil
+		o.byEndpoint("the device has left the network namespace of the sockets")
 		e.listen(o, e.watching() != nil)
 	case mtu != o.toldMTU:
 		o.toldMTU = mtu

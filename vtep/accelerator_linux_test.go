@@ -101,7 +101,7 @@ func newTryPort(t tester, setup func(*VNIConfig)) *tryPort {
 		}
 	})
 	if !p.o.accelerated {
-		t.Fatal(p.o.slowReason)
+		t.Fatal(p.o.datapath.Load().Reason)
 	}
 	p.arrive(vtepA.Addr(), raw(host, alice, 64))
 	p.card.vectorsTaken()
@@ -407,6 +407,26 @@ func TestProgramsFollowTheTables(t *testing.T) {
 		check("VNI deleted", false, false)
 		if _, carried, _ := p.path.TrySend(loopback, toBob); carried {
 			t.Error("VNI deleted: to bob carried")
+		}
+	})
+}
+
+// While somebody captures, all comes to where it is seen.
+func TestProgramsPauseForCaptures(t *testing.T) {
+	elsewhere(t, func() {
+		p := newTryPort(t, nil)
+		f := packet{dst: bob, src: host, payload: 10}.frame(t)
+		d := encap(10, packet{dst: host, src: bob, payload: 10}.frame(t))
+		c, err := p.rig.e.Capture(CaptureConfig{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if p.sent(t, f) || p.came(t, vtepB.Addr(), 0, d) {
+			t.Error("carried past a capture")
+		}
+		c.Stop()
+		if !p.sent(t, f) || !p.came(t, vtepB.Addr(), 0, d) {
+			t.Error("not carried after the capture")
 		}
 	})
 }

@@ -25,6 +25,7 @@ func (*accelerator) again(*overlay, vxlan.MAC)        {}
 func (*accelerator) admit(*overlay, *peer)            {}
 func (*accelerator) dismiss(*overlay, *peer)          {}
 func (*accelerator) rerouted(netip.Addr)              {}
+func (*accelerator) pause(bool)                       {}
 func (*accelerator) changed(*overlay)                 {}
 func (*accelerator) order() []ProgramsStatus          { return nil }
 func (*accelerator) count()                           {}

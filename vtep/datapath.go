@@ -48,12 +48,16 @@ type DatapathStatus struct {
 	Reason string `json:"datapath_reason,omitempty"`
 }
 
-// datapathStatus is that of an overlay.
-func (o *overlay) datapathStatus() DatapathStatus {
-	if o.accelerated {
-		return DatapathStatus{Datapath: DatapathEBPF.String()}
-	}
-	return DatapathStatus{Datapath: DatapathUser.String(), Reason: o.slowReason}
+// byEndpoint notes that the endpoint itself carries the VNI's frames, and why.
+func (o *overlay) byEndpoint(reason string) {
+	o.accelerated = false
+	o.datapath.Store(&DatapathStatus{Datapath: DatapathUser.String(), Reason: reason})
+}
+
+// byPrograms notes that programs carry them, of stations that are known.
+func (o *overlay) byPrograms() {
+	o.accelerated = true
+	o.datapath.Store(&DatapathStatus{Datapath: DatapathEBPF.String()})
 }
 
 // ProgramsStatus are the programs at the ingress of a device of the underlay, in

@@ -7,6 +7,7 @@ import (
 	"net"
 	"net/netip"
 	"runtime"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -49,6 +50,7 @@ type Endpoint struct {
 	vnis     vniTable
 	counters endpointCounters
 	watchers atomic.Pointer[[]*Watcher] // nil: nobody listens
+	captures captureSet                 // nil: nobody captures
 	paths    paths
 	// findPaths: the paths' MTUs are known, or to be found out.
 	findPaths bool
@@ -57,6 +59,7 @@ type Endpoint struct {
 	overlays map[vxlan.VNI]*overlay
 	trunks   map[tap.Device]*trunk
 	running  bool
+	ready    chan struct{} // closed once it runs
 	closed   bool
 	workers  []*worker // while it runs, where the Conn can be polled
 	// toldSegments is the Limits.Segments that was last logged.
@@ -90,6 +93,7 @@ func New(cfg Config) (*Endpoint, error) {
 		trunks:          make(map[tap.Device]*trunk),
 		failures:        make(chan error, 1),
 		hurry:           make(chan struct{}, 1),
+		ready:           make(chan struct{}),
 		neighbourMissed: cfg.NeighbourMissed,
 	}
 	e.groups = make(map[netip.Addr]*membership)
@@ -152,6 +156,7 @@ func (e *Endpoint) Run(ctx context.Context) error {
 		e.receive(m)
 	}
 	e.mu.Unlock()
+	close(e.ready)
 	tasks.Go(func() { e.sweep(ctx) })
 
 	var err error
@@ -165,6 +170,10 @@ func (e *Endpoint) Run(ctx context.Context) error {
 	e.groupLife.tasks.Wait()
 	return err
 }
+
+// Ready is closed once Run carries frames: everything that arrives from then on
+// is served. It stays open when Run fails before.
+func (e *Endpoint) Ready() <-chan struct{} { return e.ready }
 
 // receivers makes one for each socket of the Conn.
 func (e *Endpoint) receivers() []*receiver {
@@ -230,6 +239,8 @@ func (e *Endpoint) Close() error {
 	}
 	watchers := e.watching()
 	e.watchers.Store(nil)
+	captures := e.capturing()
+	e.captures.Store(nil)
 	workers := e.workers
 	e.mu.Unlock()
 	for _, w := range watchers {
@@ -241,19 +252,47 @@ func (e *Endpoint) Close() error {
 	for _, w := range workers {
 		w.stop()
 	}
-	var errs []error
-	for _, o := range overlays {
-		errs = append(errs, o.device.Close())
-	}
+	errs := closeAll(overlays)
 	errs = append(errs, e.conn.Close())
 	for _, o := range overlays {
 		o.wait()
+	}
+	for _, c := range captures {
+		c.end()
 	}
 	select {
 	case e.failures <- nil: // ends Run, if it runs
 	default:
 	}
 	return errors.Join(errs...)
+}
+
+// closeAll closes the devices of overlays, several at once: the kernel waits long
+// for each that goes, which counts with hundreds of them.
+func closeAll(overlays map[vxlan.VNI]*overlay) []error {
+	var closers sync.WaitGroup
+	todo := make(chan tap.Device)
+	failed := make(chan error, len(overlays))
+	for range min(len(overlays), 32) {
+		closers.Go(func() {
+			for d := range todo {
+				failed <- d.Close()
+			}
+		})
+	}
+	for _, o := range overlays {
+		todo <- o.device
+	}
+	close(todo)
+	closers.Wait()
+	close(failed)
+	return slices.Collect(func(yield func(error) bool) {
+		for err := range failed {
+			if !yield(err) {
+				return
+			}
+		}
+	})
 }
 
 // AddVNI begins to serve a VNI, at once if the endpoint runs. On success it
@@ -275,9 +314,9 @@ func (e *Endpoint) AddVNI(cfg VNIConfig) error {
 		table:        fdb.New(fdb.Config{MaxEntries: cfg.MaxEntries, BoundAll: cfg.BoundAll, Ageing: cfg.Ageing}),
 		toldFeatures: cfg.Device.Features(),
 		accel:        e.accel,
-		slowReason:   e.slowReason,
 	}
 	o.policy.Store(p)
+	o.byEndpoint(e.slowReason)
 	copy(o.mac[:], cfg.Device.MAC())
 	o.senders.Store(&map[netip.Addr]*peer{})
 	if e.findPaths {
@@ -441,7 +480,7 @@ func (e *Endpoint) newOutlet(r *receiver, o *overlay) *outlet {
 			}
 		}
 	}
-	out := &outlet{o: o, writer: o.device.NewWriter(r.number), ring: r.ring}
+	out := &outlet{o: o, r: r, writer: o.device.NewWriter(r.number), ring: r.ring}
 	out.coalesce.MTU = o.device.MTU()
 	out.coalesce.Off = o.device.Features()&(tap.TSO4|tap.TSO6|tap.USO) == 0
 	r.outlets[o] = out

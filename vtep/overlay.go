@@ -41,8 +41,9 @@ type overlay struct {
 
 	accel       *accelerator // of the endpoint; nil: there is none
 	accelerated bool         // programs carry what is known; under Endpoint.mu
-	slowReason  string       // why not
-	toldMTU     int          // to the programs
+	// datapath says so to others.
+	datapath atomic.Pointer[DatapathStatus]
+	toldMTU  int // to the programs
 
 	rx rxCounters
 	tx txCounters

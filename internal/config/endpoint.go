@@ -32,6 +32,8 @@ type Endpoint struct {
 	BusyPoll     time.Duration
 	Control      string // "" = the usual place
 	Pprof        string
+	Metrics      string // "" = not served
+	MetricsLimit int    // peers with series of their own
 	// NoChecksum4 and NoChecksum6 send without outer UDP checksums,
 	// AcceptNoChecksum6 receives without.
 	NoChecksum4, NoChecksum6, AcceptNoChecksum6 bool
@@ -98,6 +100,9 @@ func newEndpoint(v View) (*Endpoint, error) {
 	if err := e.threads(); err != nil {
 		return nil, err
 	}
+	if err := e.metrics(); err != nil {
+		return nil, err
+	}
 	return e, e.logging()
 }
 
@@ -110,11 +115,15 @@ func (e *Endpoint) threads() error {
 	if e.Workers, err = e.count("workers", 1<<16); err != nil {
 		return err
 	}
-	if e.Workers == 0 {
+	chosen := e.Workers != 0
+	if !chosen {
 		e.Workers = max(1, min(runtime.GOMAXPROCS(0)/2, 8))
 	}
 	if e.Queues == 0 {
 		e.Queues = max(8, e.Workers)
+	}
+	if !chosen {
+		e.Workers = min(e.Workers, e.Queues)
 	}
 	if e.Workers > e.Queues {
 		return e.Errorf("workers", "%d: give 1 to %d, which is how many --queues there are", e.Workers, e.Queues)

@@ -143,6 +143,11 @@ func (d *Daemon) check(s *config.Spec, peers []netip.AddrPort) error {
 			return fmt.Errorf("peer %v is this endpoint itself: give the address of the other host", a.Addr())
 		}
 	}
+	for _, a := range s.Device.Addrs {
+		if mtu := s.Device.MTU; a.Addr().Is6() && mtu != 0 && mtu < leastFollowed {
+			return fmt.Errorf("%v: address %v: IPv6 needs an MTU of %d at least, and this is %d", s, a, leastFollowed, mtu)
+		}
+	}
 	if err := s.CheckFamilies(families(d.locals)); err != nil {
 		return err
 	}
@@ -166,13 +171,6 @@ func (d *Daemon) close() error {
 	return d.endpoint.Close()
 }
 
-// Close is for a Daemon that never ran.
-func (d *Daemon) Close() error {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	return errors.Join(d.server.Close(), d.close())
-}
-
 // Lines says of each VNI that its frames can flow.
 func (d *Daemon) Lines() []string {
 	d.mu.Lock()
@@ -183,6 +181,16 @@ func (d *Daemon) Lines() []string {
 	}
 	return lines
 }
+
+// Close is for a Daemon that never ran.
+func (d *Daemon) Close() error {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return errors.Join(d.server.Close(), d.close())
+}
+
+// Ready is closed once Run carries frames.
+func (d *Daemon) Ready() <-chan struct{} { return d.endpoint.Ready() }
 
 // Run carries frames until ctx is done.
 func (d *Daemon) Run(ctx context.Context) error {

@@ -44,6 +44,7 @@ struct endpoint {
 	__u16 source_ports;                 // how many of the following
 	__be16 source_port[SOURCE_PORTS];   // where we send from, by flow
 	__u32 regroup;                      // our end of the regrouping pair; 0: there is none
+	__u32 paused;                       // all goes to the endpoint
 };
 
 // One VNI; as long as it is in a map, its frames are ours to carry.
@@ -286,7 +287,7 @@ int encapsulate(struct __sk_buff *skb)
 	if (!p || p->vtep != st->vtep || p->vni != o->vni || p->device == 0)
 		return TCX_NEXT;
 	struct endpoint *s = bpf_map_lookup_elem(&settings, &zero);
-	if (!s)
+	if (!s || s->paused)
 		return TCX_NEXT;
 
 	struct inner in;
@@ -419,7 +420,7 @@ int decapsulate(struct __sk_buff *skb)
 	if (r->ip.protocol != IPPROTO_UDP || r->ip.ihl != 5 || r->ip.frag_off & bpf_htons(IP_MF_OR_OFFSET))
 		return TCX_NEXT;
 	struct endpoint *s = bpf_map_lookup_elem(&settings, &zero);
-	if (!s || r->udp.dest != s->port || r->ip.daddr != s->local)
+	if (!s || s->paused || r->udp.dest != s->port || r->ip.daddr != s->local)
 		return TCX_NEXT;
 	if (r->vxlan[0] != bpf_htonl(VXLAN_FLAGS) || r->vxlan[1] & bpf_htonl(0xFF))
 		return TCX_NEXT;

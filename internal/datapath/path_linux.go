@@ -52,6 +52,7 @@ type Path struct {
 	noRegroup error
 
 	mu       sync.Mutex
+	settings programEndpoint
 	devices  map[uint32]link.Link // TAPs
 	underlay map[uint32]link.Link
 }
@@ -93,10 +94,25 @@ func Load(cfg Config) (*Path, error) {
 	if p.regroup, p.noRegroup = newRegroup(cfg.Netns, fmt.Sprintf("vxgro%d", cfg.Port), &p.objects); p.regroup != nil {
 		s.Regroup = p.regroup.index
 	}
-	if err := p.objects.Settings.Put(uint32(0), &s); err != nil {
-		return nil, errors.Join(fmt.Errorf("settings: %w", err), p.Close())
+	p.settings = s
+	if err := p.Pause(false); err != nil {
+		return nil, errors.Join(err, p.Close())
 	}
 	return p, nil
+}
+
+// Pause has the programs leave every frame to the endpoint, or no longer.
+func (p *Path) Pause(on bool) error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.settings.Paused = 0
+	if on {
+		p.settings.Paused = 1
+	}
+	if err := p.objects.Settings.Put(uint32(0), &p.settings); err != nil {
+		return fmt.Errorf("settings: %w", err)
+	}
+	return nil
 }
 
 // netnsCookie is what the kernel tells a network namespace by; 0 where it does

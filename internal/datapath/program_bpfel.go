@@ -20,6 +20,7 @@ type programEndpoint struct {
 	SourcePorts uint16
 	SourcePort  [64]uint16
 	Regroup     uint32
+	Paused      uint32
 }
 
 type programOverlay struct {
