@@ -12,6 +12,7 @@ import (
 	"github.com/safchain/ethtool"
 	"github.com/vishvananda/netlink"
 	"github.com/vishvananda/netns"
+	"golang.org/x/sys/unix"
 )
 
 // regroup is the pair of veth devices through which TCP segments go to be put
@@ -46,7 +47,15 @@ func newRegroup(where, name string, programs *programObjects) (_ *regroup, err e
 			PeerTxQLen: -1, PeerNumTxQueues: uint32(queues), PeerNumRxQueues: uint32(queues),
 		}
 		pair.Name, pair.MTU, pair.NumTxQueues, pair.NumRxQueues = name, regroupMTU, queues, queues
-		if err := netlink.LinkAdd(pair); err != nil {
+		err := netlink.LinkAdd(pair)
+		if errors.Is(err, unix.EEXIST) {
+			// Of the process that this one takes over from, or that was killed a
+			// moment ago.
+			name += "b"
+			pair.Name = name
+			err = netlink.LinkAdd(pair)
+		}
+		if err != nil {
 			return err
 		}
 		r.device = pair
