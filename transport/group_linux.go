@@ -127,7 +127,7 @@ func (g *udpGroup) open() error {
 		sock.fd.Close()
 		return err
 	}
-	g.udpReceiver = newUDPReceiver(sock)
+	g.udpReceiver = newUDPReceiver(sock, &c.empty)
 	return nil
 }
 
@@ -197,6 +197,7 @@ func (g *udpGroup) Leave() error {
 		return nil
 	}
 	g.c.changeGroups(func(m map[netip.Addr]*udpGroup) { delete(m, g.addr) })
+	g.c.left.Add(uint64(drops(g.sock)))
 	return g.sock.fd.Close()
 }
 

@@ -98,6 +98,13 @@ func up(ctx context.Context, source config.Source, stdout, stderr io.Writer) (er
 		}
 		defer profiles.Close()
 	}
+	scrapes, err := listenMetrics(e)
+	if err != nil {
+		return err
+	}
+	if scrapes != nil {
+		defer scrapes.Close()
+	}
 	d, err := daemon.Start(ctx, daemon.Options{Config: c, File: file, Source: source, Log: log, Version: version})
 	var listen *daemon.ListenError
 	switch {
@@ -108,13 +115,17 @@ func up(ctx context.Context, source config.Source, stdout, stderr io.Writer) (er
 	case d == nil:
 		return nil // interrupted before anything was made
 	}
-	for _, line := range d.Lines() {
-		if _, err := fmt.Fprintln(stdout, line); err != nil {
-			return errors.Join(fmt.Errorf("standard output: %w", err), d.Close())
-		}
-	}
+	lines := d.Lines()
 	tasks, ctx := errgroup.WithContext(ctx)
 	tasks.Go(func() error { return d.Run(ctx) })
+	tasks.Go(func() error {
+		select {
+		case <-d.Ready():
+			return tell(stdout, lines)
+		case <-ctx.Done():
+			return nil
+		}
+	})
 	tasks.Go(func() error {
 		for {
 			select {
@@ -129,7 +140,20 @@ func up(ctx context.Context, source config.Source, stdout, stderr io.Writer) (er
 	if profiles != nil {
 		tasks.Go(func() error { return servePprof(ctx, profiles) })
 	}
+	if scrapes != nil {
+		tasks.Go(func() error { return serveMetrics(ctx, scrapes, e, d, log) })
+	}
 	return tasks.Wait()
+}
+
+// tell prints that frames can flow.
+func tell(stdout io.Writer, lines []string) error {
+	for _, line := range lines {
+		if _, err := fmt.Fprintln(stdout, line); err != nil {
+			return fmt.Errorf("standard output: %w", err)
+		}
+	}
+	return nil
 }
 
 // explainListen says who holds the port, and what to do.

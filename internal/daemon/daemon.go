@@ -166,13 +166,6 @@ func (d *Daemon) close() error {
 	return d.endpoint.Close()
 }
 
-// Close is for a Daemon that never ran.
-func (d *Daemon) Close() error {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	return errors.Join(d.server.Close(), d.close())
-}
-
 // Lines says of each VNI that its frames can flow.
 func (d *Daemon) Lines() []string {
 	d.mu.Lock()
@@ -183,6 +176,16 @@ func (d *Daemon) Lines() []string {
 	}
 	return lines
 }
+
+// Close is for a Daemon that never ran.
+func (d *Daemon) Close() error {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return errors.Join(d.server.Close(), d.close())
+}
+
+// Ready is closed once Run carries frames.
+func (d *Daemon) Ready() <-chan struct{} { return d.endpoint.Ready() }
 
 // Run carries frames until ctx is done.
 func (d *Daemon) Run(ctx context.Context) error {
