@@ -115,12 +115,12 @@ var Options = []Option{
 	{Name: "metrics-limit", Kind: Number, Default: "1000", Scope: OfEndpoint, Change: Restart, Usage: "peers with metrics of their own at most, over all VNIs; the other metrics are not touched"},
 	{Name: "log-level", Kind: Text, Default: "info", Scope: OfEndpoint, Usage: "debug, info, warn or error"},
 	{Name: "log-format", Kind: Text, Default: "text", Scope: OfEndpoint, Change: Restart, Usage: "text or json, on standard error"},
+	{Name: "vni", Kind: Number, Scope: OfOne, Change: Remade, Usage: "VXLAN network identifier, 0 to 16777215"},
 	// Both: the sockets of the endpoint, and the device of a VNI.
 	{Name: "dev", Kind: Text, Scope: OfBoth, Derived: "by route", Usage: "underlay interface (default: by route)"},
 	{Name: "offload", Kind: Text, Default: "auto", Scope: OfBoth, Change: Remade, Usage: "auto: whatever the kernel offers; off: plain frames and datagrams"},
 	{Name: "queues", Kind: Number, Default: "0", Scope: OfBoth, Change: Remade, Derived: "8, or one a worker if that is more; of devices in a file of more than 100 VNIs: one a worker", Usage: "queues of the TAP and sockets of the port, among which flows are spread (default: 8, or one a worker if that is more)"},
-	// A VNI.
-	{Name: "vni", Kind: Number, Scope: OfOne, Change: Remade, Usage: "VXLAN network identifier, 0 to 16777215"},
+	// A VNI, beside its number.
 	{Name: "peer", Key: "peers", Alias: "peer", Kind: List, Usage: "remote VTEP, ADDR[:PORT] or a host name; repeatable"},
 	{Name: "group", Alias: "groups", Kind: List, Usage: "multicast group for broadcast and unknown destinations, with --dev; repeatable"},
 	{Name: "name", Kind: Text, Scope: OfOne, Change: Remade, Derived: "vx<VNI>", Usage: "name of the TAP device (default: vx<VNI>)"},

@@ -47,7 +47,7 @@ type Options struct {
 }
 
 // Start makes what the configuration asks for, or nothing. It returns nil
-// without an error when ctx is done before anything was made.
+// without an error when ctx is done before everything was made.
 func Start(ctx context.Context, o Options) (_ *Daemon, err error) {
 	d := &Daemon{log: o.Log, config: o.Config, file: o.File, source: o.Source}
 	peers, err := resolveAll(ctx, o.Config.Specs)
@@ -85,6 +85,9 @@ func Start(ctx context.Context, o Options) (_ *Daemon, err error) {
 		return nil, errors.Join(err, d.conn.Close())
 	}
 	for _, s := range o.Config.Specs {
+		if ctx.Err() != nil {
+			return nil, d.close() // hundreds of devices take their time
+		}
 		if _, err := d.make(s, peers[s], unders[s]); err != nil {
 			return nil, errors.Join(err, d.close())
 		}
