@@ -29,7 +29,11 @@ type Status struct {
 	Workers int    `json:"workers"`
 	IO      string `json:"io"`
 	// Unknown is the last packet of a VNI that is not here; nil: there was none.
-	Unknown  *Sighting        `json:"last_unknown_vni,omitempty"`
+	Unknown *Sighting `json:"last_unknown_vni,omitempty"`
+	DatapathStatus
+	// Programs are those on the devices of the underlay, where the datapath is
+	// ebpf.
+	Programs []ProgramsStatus `json:"programs,omitempty"`
 	Counters EndpointCounters `json:"counters"`
 	VNIs     []VNIStatus      `json:"vnis"`
 }
@@ -40,12 +44,13 @@ type VNIStatus struct {
 	Device string    `json:"device"`
 	// VLAN is the VLAN id that frames of the VNI carry on the device, if it is
 	// a trunk.
-	VLAN    uint16    `json:"vlan,omitempty"`
-	MAC     vxlan.MAC `json:"mac"`
-	MTU     int       `json:"mtu"`
-	Offload string    `json:"offload"`
-	Queues  int       `json:"queues"`
-	Entries int       `json:"entries"`
+	VLAN uint16    `json:"vlan,omitempty"`
+	MAC  vxlan.MAC `json:"mac"`
+	MTU  int       `json:"mtu"`
+	DatapathStatus
+	Offload string `json:"offload"`
+	Queues  int    `json:"queues"`
+	Entries int    `json:"entries"`
 	// FDB is what the Entries are, and how many the table takes.
 	FDB FDBStatus `json:"fdb"`
 	// ARP is flood, suppress or proxy; the first has no neighbours.
@@ -134,17 +139,22 @@ func seconds(d time.Duration) Seconds {
 // only the list of VNIs is copied under the lock.
 func (e *Endpoint) Status(only ...vxlan.VNI) Status {
 	now := e.now()
+	e.accel.count()
 	e.mu.Lock()
 	workers, overlays := e.workers, e.sorted(only...)
 	running := e.running && !e.closed
 	e.mu.Unlock()
 	s := Status{
-		Uptime:   seconds(now - e.started),
-		Running:  running,
-		Counters: e.readCounters(),
-		VNIs:     make([]VNIStatus, 0, len(overlays)),
-		Workers:  len(workers),
-		IO:       "goroutines",
+		DatapathStatus: DatapathStatus{Datapath: DatapathUser.String(), Reason: e.slowReason},
+		Uptime:         seconds(now - e.started),
+		Running:        running,
+		Counters:       e.readCounters(),
+		VNIs:           make([]VNIStatus, 0, len(overlays)),
+		Workers:        len(workers),
+		IO:             "goroutines",
+	}
+	if e.accel != nil {
+		s.Datapath, s.Programs = DatapathEBPF.String(), e.accel.order()
 	}
 	if s.Workers > 0 {
 		s.IO = workers[0].kind()
@@ -183,6 +193,8 @@ func (e *Endpoint) sorted(only ...vxlan.VNI) []*overlay {
 func (o *overlay) status(now time.Duration) VNIStatus {
 	v := VNIStatus{
 		VNI: o.vni, Device: o.device.Name(), VLAN: o.vid, MAC: o.mac, MTU: o.device.MTU(),
+		DatapathStatus: *o.datapath.Load(),
+
 		Offload: o.device.Features().String(),
 		Queues:  len(o.device.Readers()),
 		Entries: o.table.Len(),
@@ -228,6 +240,7 @@ func (o *overlay) status(now time.Duration) VNIStatus {
 // the MAC 00:00:00:00:00:00 as `bridge fdb` shows it, then the entries by MAC.
 func (e *Endpoint) FDB(only ...vxlan.VNI) []EntryStatus {
 	now := e.now()
+	e.accel.refresh(e.vnis.load)
 	e.mu.Lock()
 	overlays := e.sorted(only...)
 	e.mu.Unlock()

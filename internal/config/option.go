@@ -105,6 +105,7 @@ var Options = []Option{
 	{Name: "udp-csum", Kind: Bool, Default: "true", Scope: OfEndpoint, Change: Restart, Usage: "outer UDP checksum over IPv4; without it datagrams leave one by one, since the kernel takes no trains (UDP_SEGMENT) then"},
 	{Name: "udp-zero-csum6-tx", Kind: Bool, Default: "false", Scope: OfEndpoint, Change: Restart, Usage: "no outer UDP checksum over IPv6: only for peers that accept that (RFC 6935), and one by one as well"},
 	{Name: "udp-zero-csum6-rx", Kind: Bool, Default: "false", Scope: OfEndpoint, Change: Restart, Usage: "accept packets without outer UDP checksum over IPv6 (RFC 6936); over IPv4 they always are"},
+	{Name: "datapath", Kind: Text, Default: "auto", Scope: OfEndpoint, Change: Restart, Usage: "who carries the frames of known stations: ebpf: programs in the kernel; user: this process; auto: ebpf where it can be had"},
 	{Name: "workers", Kind: Number, Default: "0", Scope: OfEndpoint, Change: Restart, Derived: "one for two cores, at most 8", Usage: "threads that carry frames (default: one for two cores, at most 8)"},
 	{Name: "io", Kind: Text, Default: "auto", Scope: OfEndpoint, Change: Restart, Usage: "what these threads wait with: auto: io_uring where the kernel has it; epoll"},
 	{Name: "busy-poll", Kind: Duration, Default: "0", Scope: OfEndpoint, Change: Restart, Usage: "poll this long before sleeping, such as 50us: latency for CPU (default off)"},
@@ -115,12 +116,12 @@ var Options = []Option{
 	{Name: "answer-probes", Kind: Bool, Default: "true", Scope: OfEndpoint, Change: Restart, Usage: "answer the probes of 'govxlan ping' and 'govxlan doctor' on other VTEPs"},
 	{Name: "log-level", Kind: Text, Default: "info", Scope: OfEndpoint, Usage: "debug, info, warn or error"},
 	{Name: "log-format", Kind: Text, Default: "text", Scope: OfEndpoint, Change: Restart, Usage: "text or json, on standard error"},
+	{Name: "vni", Kind: Number, Scope: OfOne, Change: Remade, Usage: "VXLAN network identifier, 0 to 16777215"},
 	// Both: the sockets of the endpoint, and the device of a VNI.
 	{Name: "dev", Kind: Text, Scope: OfBoth, Derived: "by route", Usage: "underlay interface (default: by route)"},
 	{Name: "offload", Kind: Text, Default: "auto", Scope: OfBoth, Change: Remade, Usage: "auto: whatever the kernel offers; off: plain frames and datagrams"},
 	{Name: "queues", Kind: Number, Default: "0", Scope: OfBoth, Change: Remade, Derived: "8, or one a worker if that is more; of devices in a file of more than 100 VNIs: one a worker", Usage: "queues of the TAP and sockets of the port, among which flows are spread (default: 8, or one a worker if that is more)"},
-	// A VNI.
-	{Name: "vni", Kind: Number, Scope: OfOne, Change: Remade, Usage: "VXLAN network identifier, 0 to 16777215"},
+	// A VNI, beside its number.
 	{Name: "peer", Key: "peers", Alias: "peer", Kind: List, Usage: "remote VTEP, ADDR[:PORT] or a host name; repeatable"},
 	{Name: "group", Alias: "groups", Kind: List, Usage: "multicast group for broadcast and unknown destinations, with --dev; repeatable"},
 	{Name: "name", Kind: Text, Scope: OfOne, Change: Remade, Derived: "vx<VNI>", Usage: "name of the TAP device (default: vx<VNI>)"},

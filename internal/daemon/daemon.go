@@ -47,7 +47,7 @@ type Options struct {
 }
 
 // Start makes what the configuration asks for, or nothing. It returns nil
-// without an error when ctx is done before anything was made.
+// without an error when ctx is done before everything was made.
 func Start(ctx context.Context, o Options) (_ *Daemon, err error) {
 	d := &Daemon{log: o.Log, config: o.Config, file: o.File, source: o.Source}
 	peers, err := resolveAll(ctx, o.Config.Specs)
@@ -70,17 +70,24 @@ func Start(ctx context.Context, o Options) (_ *Daemon, err error) {
 	if err := o.Config.Endpoint.CheckFamilies(v4, v6); err != nil {
 		return nil, err
 	}
-	if d.conn, err = listen(o.Config, d.locals); err != nil {
+	if d.conn, err = listenPatiently(ctx, o.Config, d.locals); err != nil {
 		return nil, &ListenError{Err: err, Local: d.locals}
 	}
 	e := o.Config.Endpoint
 	if d.endpoint, err = vtep.New(vtep.Config{
-		Conn: d.conn, Logger: o.Log, Workers: e.Workers, NoRing: e.NoRing, BusyPoll: e.BusyPoll,
+		Conn: d.conn, Logger: o.Log, Workers: e.Workers, NoRing: e.NoRing, Datapath: e.Datapath, BusyPoll: e.BusyPoll,
 		DisablePathMTU: e.NoPathMTU, PathMTU: e.PathMTU, DisableProbeAnswers: !e.Bool("answer-probes"),
 	}); err != nil {
+		var refused *vtep.DatapathError
+		if errors.As(err, &refused) {
+			err = fmt.Errorf("--datapath ebpf: %w", refused.Err)
+		}
 		return nil, errors.Join(err, d.conn.Close())
 	}
 	for _, s := range o.Config.Specs {
+		if ctx.Err() != nil {
+			return nil, d.close() // hundreds of devices take their time
+		}
 		if _, err := d.make(s, peers[s], unders[s]); err != nil {
 			return nil, errors.Join(err, d.close())
 		}
@@ -94,8 +101,9 @@ func Start(ctx context.Context, o Options) (_ *Daemon, err error) {
 	for _, n := range d.networks {
 		d.announce(n)
 	}
+	status := d.endpoint.Status()
 	d.log.Info("endpoint is up", zap.Int("vnis", len(d.networks)), zap.Int("workers", e.Workers),
-		zap.String("transport", d.endpoint.Status().Transport),
+		zap.String("transport", status.Transport), zap.String("datapath", status.DatapathStatus.String()),
 		zap.Int("train", d.conn.Limits().Segments), zap.Int("source_ports", d.conn.Limits().Flows),
 		zap.String("version", o.Version))
 	return d, nil

@@ -1,7 +1,10 @@
 package daemon
 
 import (
+	"context"
+	"errors"
 	"net/netip"
+	"time"
 
 	"github.com/govxlan/govxlan/internal/config"
 	"github.com/govxlan/govxlan/transport"
@@ -41,4 +44,22 @@ func listen(c *config.Config, local []netip.Addr) (transport.Conn, error) {
 		TTL: ttl, AutoFlowLabel: c.Sockets.AutoLabel,
 		ZeroChecksum4: e.NoChecksum4, ZeroChecksum6: e.NoChecksum6, AcceptZeroChecksum6: e.AcceptNoChecksum6,
 	})
+}
+
+// listenPatiently is listen, but waits a little for a port that is held: where a
+// process was killed a moment ago, the kernel closes its sockets in the
+// background (those that an io_uring knows, behind the devices that go with it).
+func listenPatiently(ctx context.Context, c *config.Config, locals []netip.Addr) (transport.Conn, error) {
+	const patience, pause = time.Second, 20 * time.Millisecond
+	for deadline := time.Now().Add(patience); ; {
+		conn, err := listen(c, locals)
+		if !errors.Is(err, transport.ErrPortInUse) || time.Now().After(deadline) {
+			return conn, err
+		}
+		select {
+		case <-ctx.Done():
+			return nil, err
+		case <-time.After(pause):
+		}
+	}
 }
