@@ -321,6 +321,12 @@ func (e *Endpoint) AddVNI(cfg VNIConfig) error {
 	}
 	o.policy.Store(p)
 	o.byEndpoint(e.slowReason)
+	if e.accel != nil {
+		if err := e.accel.suits(&cfg); err != nil {
+			o.accel = nil
+			o.byEndpoint(err.Error())
+		}
+	}
 	copy(o.mac[:], cfg.Device.MAC())
 	o.senders.Store(&map[netip.Addr]*peer{})
 	if e.findPaths {
@@ -360,9 +366,11 @@ func (e *Endpoint) AddVNI(cfg VNIConfig) error {
 		return fmt.Errorf("vtep: add VNI %v: %w", cfg.VNI, err)
 	}
 	e.overlays[cfg.VNI] = o
-	if e.accel != nil {
+	if o.accel != nil {
 		e.listen(o, e.watching() != nil)
-		e.accel.add(o)
+		if err := o.accel.add(o); err != nil {
+			e.leaveToEndpoint(o, err.Error())
+		}
 	}
 	e.noteAll(o, fdb.EventAdded)
 	e.vnis.store(cfg.VNI, o)
@@ -411,7 +419,7 @@ func (e *Endpoint) remove(o *overlay) {
 	delete(e.overlays, o.vni)
 	e.vnis.store(o.vni, nil)
 	e.noteAll(o, fdb.EventDeleted)
-	e.accel.remove(o)
+	o.accel.remove(o)
 	e.leaveAll(o)
 	if o.trunk != nil {
 		e.leave(o)

@@ -44,6 +44,7 @@ type overlay struct {
 
 	accel       *accelerator // of the endpoint; nil: there is none
 	accelerated bool         // programs carry what is known; under Endpoint.mu
+	attaching   atomic.Bool  // the programs take what leaves the device, or will soon
 	// datapath says so to others.
 	datapath atomic.Pointer[DatapathStatus]
 	toldMTU  int // to the programs
