@@ -186,7 +186,9 @@ func openError(err error) error {
 	switch {
 	case errors.Is(err, unix.ENOENT), errors.Is(err, unix.ENODEV), errors.Is(err, unix.ENXIO):
 		return fmt.Errorf("open /dev/net/tun: %w (load it with 'modprobe tun', or give the container --device /dev/net/tun)", ErrNoTUN)
-	case errors.Is(err, unix.EACCES), errors.Is(err, unix.EPERM):
+	case errors.Is(err, unix.EACCES):
+		return fmt.Errorf("open /dev/net/tun: %w (run as root, or with CAP_NET_ADMIN and 'chmod 666 /dev/net/tun')", ErrPermission)
+	case errors.Is(err, unix.EPERM):
 		return fmt.Errorf("open /dev/net/tun: %w (run as root, or with CAP_NET_ADMIN)", ErrPermission)
 	}
 	return fmt.Errorf("open /dev/net/tun: %w", err)

@@ -99,6 +99,9 @@ func printStatus(w io.Writer, s control.Status, all bool) error {
 	fmt.Fprintf(w, "govxlan %s  local %s port %d\n", s.Version, s.Local, s.Port)
 	fmt.Fprintf(w, "  up %v  %s%d threads carry frames, by %s\n", duration(s.Uptime), over, s.Workers, s.IO)
 	fmt.Fprint(w, wrap(s.DatapathStatus.String(), "  datapath "))
+	if s.Privileges.User != "" { // older ones do not tell
+		fmt.Fprint(w, wrap(s.Privileges.String(), "  runs as "))
+	}
 	for _, p := range s.Programs {
 		fmt.Fprint(w, wrap(strings.Join(p.Programs, ", "), "  programs on "+p.Device+", in their order: "))
 	}

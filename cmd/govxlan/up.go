@@ -87,6 +87,9 @@ func up(ctx context.Context, source config.Source, stdout, stderr io.Writer) (er
 		return err
 	}
 	e := c.Endpoint
+	if err := e.LookupUser(); err != nil {
+		return err
+	}
 	log := newLogger(stderr, e)
 	// Workers keep their threads while they wait for what is to come at once:
 	// leave one to everything else.
@@ -114,6 +117,9 @@ func up(ctx context.Context, source config.Source, stdout, stderr io.Writer) (er
 		return err
 	case d == nil:
 		return nil // interrupted before everything was made
+	}
+	if err := d.Confine(); err != nil {
+		return errors.Join(err, d.Close())
 	}
 	lines := d.Lines()
 	tasks, ctx := errgroup.WithContext(ctx)

@@ -7,6 +7,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/govxlan/govxlan/internal/privilege"
 	"github.com/govxlan/govxlan/vtep"
 	"github.com/govxlan/govxlan/vxlan"
 	"go.uber.org/zap"
@@ -30,7 +31,10 @@ type Endpoint struct {
 	NoRing       bool
 	Datapath     vtep.Datapath
 	BusyPoll     time.Duration
-	Control      string // "" = the usual place
+	Control      string          // "" = the usual place
+	Account      string          // to change to, "" = none
+	User         *privilege.User // that is, once looked up
+	Privileges   Privileges
 	Pprof        string
 	Metrics      string // "" = not served
 	MetricsLimit int    // peers with series of their own
@@ -101,6 +105,9 @@ func newEndpoint(v View) (*Endpoint, error) {
 		return nil, err
 	}
 	if err := e.metrics(); err != nil {
+		return nil, err
+	}
+	if err := e.privileges(); err != nil {
 		return nil, err
 	}
 	return e, e.logging()

@@ -110,6 +110,8 @@ var Options = []Option{
 	{Name: "io", Kind: Text, Default: "auto", Scope: OfEndpoint, Change: Restart, Usage: "what these threads wait with: auto: io_uring where the kernel has it; epoll"},
 	{Name: "busy-poll", Kind: Duration, Default: "0", Scope: OfEndpoint, Change: Restart, Usage: "poll this long before sleeping, such as 50us: latency for CPU (default off)"},
 	{Name: "control", Kind: Text, Scope: OfEndpoint, Change: Restart, Derived: "/run/govxlan/<port>-<network namespace>.sock", Usage: "control socket (default: /run/govxlan/<port>-<network namespace>.sock)"},
+	{Name: "user", Kind: Text, Scope: OfEndpoint, Change: Restart, Derived: "whoever starts it", Usage: "change to this user once everything is open: NAME or UID, perhaps with :GROUP or :GID"},
+	{Name: "privileges", Kind: Text, Default: "auto", Scope: OfEndpoint, Change: Restart, Usage: "what is kept once everything is open: auto: what its VNIs need; netns: and entering network namespaces, for VNIs to come; all: everything"},
 	{Name: "pprof", Kind: Text, Scope: OfEndpoint, Change: Restart, Derived: "off", Usage: "serve profiles on this loopback address, such as 127.0.0.1:6060"},
 	{Name: "metrics", Kind: Text, Scope: OfEndpoint, Change: Restart, Derived: "off", Usage: "serve metrics to Prometheus on this address, such as 127.0.0.1:9789"},
 	{Name: "metrics-limit", Kind: Number, Default: "1000", Scope: OfEndpoint, Change: Restart, Usage: "peers with metrics of their own at most, over all VNIs; the other metrics are not touched"},

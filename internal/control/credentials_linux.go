@@ -11,8 +11,7 @@ import (
 )
 
 // admit says why a client may not ask; nil: it may. The mode of the socket keeps
-// others out as well, but somebody may have changed it, and it can have any mode
-// for the moment before it gets its own.
+// others out as well, but somebody may have changed it.
 func admit(conn net.Conn) error {
 	u, ok := conn.(*net.UnixConn)
 	if !ok {

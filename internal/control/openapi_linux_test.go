@@ -24,6 +24,7 @@ import (
 
 	"github.com/getkin/kin-openapi/openapi3"
 	"github.com/govxlan/govxlan/internal/ping"
+	"github.com/govxlan/govxlan/internal/privilege"
 	"github.com/govxlan/govxlan/vtep"
 )
 
@@ -103,7 +104,7 @@ func TestOpenAPIHasEveryRoute(t *testing.T) {
 func TestOpenAPIHasEveryField(t *testing.T) {
 	doc := contract(t)
 	types := map[string]any{
-		"Failure": Failure{}, "Status": Status{}, "Process": Cost{}, "Programs": vtep.ProgramsStatus{}, "FDBStatus": vtep.FDBStatus{}, "VNIStatus": vtep.VNIStatus{}, "Peer": vtep.PeerStatus{},
+		"Failure": Failure{}, "Status": Status{}, "Process": Cost{}, "Privileges": privilege.Status{}, "Programs": vtep.ProgramsStatus{}, "FDBStatus": vtep.FDBStatus{}, "VNIStatus": vtep.VNIStatus{}, "Peer": vtep.PeerStatus{},
 		"MulticastGroup": vtep.MulticastStatus{}, "PolicyGroup": vtep.GroupStatus{}, "Stats": vtep.Stats{},
 		"VNIStats": vtep.VNIStats{}, "Entry": vtep.EntryStatus{}, "NexthopGroup": vtep.NexthopStatus{},
 		"Remote": vtep.RemoteStatus{}, "Neighbour": vtep.NeighbourStatus{}, "Event": vtep.Event{},

@@ -38,7 +38,7 @@ func Find() (string, error) {
 	if err != nil {
 		return "", err
 	}
-	found, err := filepath.Glob(filepath.Join(Directory, fmt.Sprintf("*-%d.sock", inode)))
+	found, err := sockets(fmt.Sprintf("*-%d.sock", inode))
 	if err != nil {
 		return "", err
 	}
@@ -59,4 +59,17 @@ func Find() (string, error) {
 		return found[0], nil
 	}
 	return "", fmt.Errorf("%d endpoints run in this network namespace: choose one with --control: %v", len(found), found)
+}
+
+// sockets are those whose names are like a pattern: of root, and of users that
+// endpoints changed to.
+func sockets(pattern string) (found []string, err error) {
+	for _, dir := range []string{Directory, filepath.Join(Directory, "*")} {
+		some, err := filepath.Glob(filepath.Join(dir, pattern))
+		if err != nil {
+			return nil, err
+		}
+		found = append(found, some...)
+	}
+	return found, nil
 }

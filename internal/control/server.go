@@ -15,6 +15,7 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/govxlan/govxlan/internal/privilege"
 	"github.com/govxlan/govxlan/vtep"
 	"github.com/govxlan/govxlan/vxlan"
 )
@@ -35,6 +36,8 @@ type Status struct {
 	Version string `json:"version"`
 	// Process is the one that answers.
 	Process Cost `json:"process"`
+	// Privileges are what it has of the host's.
+	Privileges privilege.Status `json:"privileges"`
 	vtep.Status
 }
 
@@ -103,15 +106,7 @@ func bind(path string) (net.Listener, error) {
 			return nil, err
 		}
 	}
-	listener, err := net.Listen("unix", path)
-	if err != nil {
-		return nil, err
-	}
-	if err := os.Chmod(path, 0o600); err != nil {
-		listener.Close()
-		return nil, err
-	}
-	return listener, nil
+	return listenUnix(path)
 }
 
 // removeDead removes a socket that nobody listens on.
@@ -145,7 +140,7 @@ func (s *Server) Close() error { return s.listener.Close() }
 
 func (s *Server) status(w http.ResponseWriter, r *http.Request) {
 	if only, ok := s.knownVNIs(w, r); ok {
-		answer(w, Status{Version: s.version, Process: thisProcess(), Status: s.endpoint.Status(only...)})
+		answer(w, Status{Version: s.version, Process: thisProcess(), Privileges: privilege.Current(), Status: s.endpoint.Status(only...)})
 	}
 }
 

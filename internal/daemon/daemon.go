@@ -237,12 +237,9 @@ func (d *Daemon) look() {
 
 // listenControl opens the control socket, at its usual place by default.
 func (d *Daemon) listenControl(version string) (*control.Server, error) {
-	path := d.config.Endpoint.Control
-	if path == "" {
-		var err error
-		if path, err = control.DefaultPath(d.config.Endpoint.Port); err != nil {
-			return nil, err
-		}
+	path, err := d.controlPath()
+	if err != nil {
+		return nil, err
 	}
-	return control.Listen(path, process{d.endpoint, d}, version)
+	return d.serve(path, version)
 }

@@ -349,7 +349,7 @@ func TestVNICommands(t *testing.T) {
 	must(t, b.VXLAN(netlab.VXLANConfig{Name: "vxlan2", VNI: 2, Local: b.ip4, Remotes: []netip.Addr{a.ip4}, MTU: 1450}))
 	must(t, b.AddAddr("vxlan2", "10.0.2.2/24"))
 	peer := []string{"--peer", b.ip4.String()}
-	p := up(t, a.Namespace, append(peer, "--vni", "1", "--addr", "10.0.1.1/24")...)
+	p := up(t, a.Namespace, append(peer, "--vni", "1", "--addr", "10.0.1.1/24", "--privileges", "all")...)
 
 	// A second process on the port is told the very command.
 	o := run(t, a.Namespace, append(peer, "up", "--vni", "2", "--addr", "10.0.2.1/24", "--mtu", "1400", "--control", filepath.Join(t.TempDir(), "sock"))...)

@@ -28,6 +28,9 @@ func Do(name string, f func() error) error {
 		if os.IsNotExist(err) {
 			return fmt.Errorf("%w: %s (see 'ip netns list')", ErrNotFound, name)
 		}
+		if errors.Is(err, unix.EACCES) || errors.Is(err, unix.EPERM) {
+			return fmt.Errorf("network namespace %s: %w (run as root; a running endpoint gets to all paths if it was started with --privileges all)", name, err)
+		}
 		return fmt.Errorf("network namespace %s: %w", name, err)
 	}
 	defer target.Close()
@@ -56,11 +59,16 @@ func within(target netns.NsHandle, name string, f func() error) error {
 		return fmt.Errorf("network namespace of this thread: %w", err)
 	}
 	defer home.Close()
+	if home.Equal(target) {
+		// Entering where one is takes CAP_SYS_ADMIN as well.
+		defer runtime.UnlockOSThread()
+		return f()
+	}
 	if err := netns.Set(target); err != nil {
 		runtime.UnlockOSThread()
 		switch {
 		case errors.Is(err, unix.EPERM):
-			return fmt.Errorf("enter network namespace %s: %w (run as root, or with CAP_SYS_ADMIN)", name, err)
+			return fmt.Errorf("enter network namespace %s: %w (run as root, or with CAP_SYS_ADMIN; a running endpoint has kept that if it was started with --privileges netns)", name, err)
 		case errors.Is(err, unix.EINVAL):
 			return fmt.Errorf("enter network namespace %s: %w: it is none", name, err)
 		}

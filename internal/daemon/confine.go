@@ -1,0 +1,132 @@
+package daemon
+
+import (
+	"fmt"
+	"net"
+	"os"
+	"path/filepath"
+	"strconv"
+
+	"github.com/govxlan/govxlan/internal/config"
+	"github.com/govxlan/govxlan/internal/control"
+	"github.com/govxlan/govxlan/internal/privilege"
+	"go.uber.org/zap"
+)
+
+// resolver is what names are looked up with, beside /etc: where those who keep
+// /etc/resolv.conf have it.
+var resolver = []string{"/run/systemd/resolve", "/run/resolvconf", "/run/NetworkManager"}
+
+// Confine gives up what the process needs no longer, for good, before Run.
+func (d *Daemon) Confine() error {
+	e := d.config.Endpoint
+	if e.Privileges == config.KeepAll {
+		return nil
+	}
+	socket := d.server.Path()
+	w := privilege.Wish{
+		Capabilities: []string{privilege.NetAdmin},
+		// Names of hosts, time zones, and what the kernel says of processes and
+		// devices.
+		Read:  append([]string{"/etc", "/usr/share/zoneinfo", "/proc", "/sys", "/run/netns"}, resolver...),
+		Write: []string{"/dev/net/tun"},
+		Clear: []string{filepath.Dir(socket)},
+		Ports: ports(e.Metrics, e.Pprof),
+	}
+	if e.Privileges == config.KeepNamespaces || d.elsewhere() {
+		w.Capabilities = append(w.Capabilities, privilege.SysAdmin)
+	}
+	if path := d.source.Path; path != "" {
+		// Editors put another file into its place, and it may be a link.
+		w.Read = append(w.Read, filepath.Dir(path))
+		if real, err := filepath.EvalSymlinks(path); err == nil {
+			w.Read = append(w.Read, filepath.Dir(real))
+		}
+	}
+	if dir := os.Getenv("GOCOVERDIR"); dir != "" {
+		w.Write = append(w.Write, dir) // what tests reach is written at the end
+	}
+	return d.become(w)
+}
+
+// become changes the user as the configuration has it, and does what a wish says.
+func (d *Daemon) become(w privilege.Wish) error {
+	u := d.config.Endpoint.User
+	w.User = u
+	if err := privilege.Drop(w); err != nil {
+		if u != nil {
+			return fmt.Errorf("--user %s: %w", u.Name, err)
+		}
+		return err
+	}
+	now := privilege.Current()
+	d.log.Info("privileges are given up", zap.Stringer("left", now))
+	if now.UID != 0 {
+		d.warn()
+	}
+	return nil
+}
+
+// warn says what the user, who is not root, may not do later.
+func (d *Daemon) warn() {
+	for path, what := range map[string]string{
+		"/dev/net/tun": "VNIs cannot be added while it runs (chmod 666 /dev/net/tun, as udev has it)",
+		d.source.Path:  "the configuration cannot be read again while it runs",
+	} {
+		if path == "" {
+			continue
+		}
+		f, err := os.Open(path)
+		if err != nil {
+			d.log.Warn(what, zap.String("user", d.config.Endpoint.User.Name), zap.Error(err))
+			continue
+		}
+		f.Close()
+	}
+}
+
+// elsewhere says whether a device is in another network namespace.
+func (d *Daemon) elsewhere() bool {
+	for _, s := range d.specs() {
+		if s.Device.Netns != "" {
+			return true
+		}
+	}
+	return false
+}
+
+// ports are those of addresses; what is none is left out.
+func ports(addrs ...string) (list []uint16) {
+	for _, a := range addrs {
+		if _, port, err := net.SplitHostPort(a); err == nil {
+			if n, err := strconv.ParseUint(port, 10, 16); err == nil {
+				list = append(list, uint16(n))
+			}
+		}
+	}
+	return list
+}
+
+// serve opens the control socket, which the user is going to have, if there is one.
+func (d *Daemon) serve(path, version string) (*control.Server, error) {
+	if u := d.config.Endpoint.User; u != nil {
+		s, err := control.ListenFor(u.UID, u.GID, path, process{d.endpoint, d}, version)
+		if err != nil {
+			return nil, fmt.Errorf("--user %s: %w", u.Name, err)
+		}
+		return s, nil
+	}
+	return control.Listen(path, process{d.endpoint, d}, version)
+}
+
+// controlPath is where the control socket is to be.
+func (d *Daemon) controlPath() (string, error) {
+	e := d.config.Endpoint
+	switch {
+	case e.Control != "":
+		return e.Control, nil
+	case e.User != nil:
+		return control.PathOf(e.Port, e.User.UID)
+	}
+	return control.DefaultPath(e.Port)
+}
