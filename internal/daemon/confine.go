@@ -5,6 +5,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 
 	"github.com/govxlan/govxlan/internal/config"
@@ -33,7 +34,11 @@ func (d *Daemon) Confine() error {
 		Clear: []string{filepath.Dir(socket)},
 		Ports: ports(e.Metrics, e.Pprof),
 	}
-	if e.Privileges == config.KeepNamespaces || d.elsewhere() {
+	if e.Dev != "" || d.any(func(s *config.Spec) bool { return len(s.Groups) > 0 }) {
+		// Sockets are bound to the device again when it is made anew.
+		w.Capabilities = append(w.Capabilities, privilege.NetRaw)
+	}
+	if e.Privileges == config.KeepNamespaces || d.any(func(s *config.Spec) bool { return s.Device.Netns != "" }) {
 		w.Capabilities = append(w.Capabilities, privilege.SysAdmin)
 	}
 	if path := d.source.Path; path != "" {
@@ -85,15 +90,8 @@ func (d *Daemon) warn() {
 	}
 }
 
-// elsewhere says whether a device is in another network namespace.
-func (d *Daemon) elsewhere() bool {
-	for _, s := range d.specs() {
-		if s.Device.Netns != "" {
-			return true
-		}
-	}
-	return false
-}
+// any says whether a VNI is such a one.
+func (d *Daemon) any(such func(*config.Spec) bool) bool { return slices.ContainsFunc(d.specs(), such) }
 
 // ports are those of addresses; what is none is left out.
 func ports(addrs ...string) (list []uint16) {

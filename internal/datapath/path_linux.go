@@ -52,6 +52,9 @@ type Path struct {
 	regroup *regroup       // nil: there is none
 	// noRegroup is why.
 	noRegroup error
+	// names of the programs that were there at the start. Later asking for them
+	// may take a capability that this process has given up by then.
+	names map[ebpf.ProgramID]string
 
 	mu       sync.Mutex
 	settings programEndpoint
@@ -109,6 +112,7 @@ func Load(cfg Config) (*Path, error) {
 	if err := p.Pause(false); err != nil {
 		return nil, errors.Join(err, p.Close())
 	}
+	p.names = programNames()
 	return p, nil
 }
 
@@ -230,22 +234,45 @@ func (p *Path) Order(index uint32) (names []string, err error) {
 			return err
 		}
 		for _, at := range all.Programs {
-			names = append(names, programName(at.ID))
+			names = append(names, p.programName(at.ID))
 		}
 		return nil
 	})
 	return names, err
 }
 
-func programName(id ebpf.ProgramID) string {
-	program, err := ebpf.NewProgramFromID(id)
-	if err == nil {
-		defer program.Close()
-		if info, err := program.Info(); err == nil && info.Name != "" {
-			return info.Name
-		}
+// programName is what a program is called.
+func (p *Path) programName(id ebpf.ProgramID) string {
+	if name := p.names[id]; name != "" {
+		return name
+	}
+	if name := askName(id); name != "" {
+		return name
 	}
 	return fmt.Sprintf("program %d", id)
+}
+
+// programNames are those of all programs of this host, as far as that may be known.
+func programNames() map[ebpf.ProgramID]string {
+	names := make(map[ebpf.ProgramID]string)
+	for id, err := ebpf.ProgramGetNextID(0); err == nil; id, err = ebpf.ProgramGetNextID(id) {
+		names[id] = askName(id)
+	}
+	return names
+}
+
+// askName asks the kernel for the name of a program; empty: it does not tell.
+func askName(id ebpf.ProgramID) string {
+	program, err := ebpf.NewProgramFromID(id)
+	if err != nil {
+		return ""
+	}
+	defer program.Close()
+	info, err := program.Info()
+	if err != nil {
+		return ""
+	}
+	return info.Name
 }
 
 // Overlay is one VNI.

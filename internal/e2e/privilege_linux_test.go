@@ -104,7 +104,7 @@ func checkRights(t *testing.T, p *program, uid int, capabilities ...int) {
 	}
 	var names []string
 	for _, c := range capabilities {
-		names = append(names, map[int]string{unix.CAP_NET_ADMIN: privilege.NetAdmin, unix.CAP_SYS_ADMIN: privilege.SysAdmin}[c])
+		names = append(names, map[int]string{unix.CAP_NET_ADMIN: privilege.NetAdmin, unix.CAP_NET_RAW: privilege.NetRaw, unix.CAP_SYS_ADMIN: privilege.SysAdmin}[c])
 	}
 	if !slices.Equal(s.Capabilities, names) {
 		t.Errorf("it says that it has %v, want %v", s.Capabilities, names)

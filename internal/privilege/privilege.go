@@ -12,6 +12,7 @@ import (
 // Capabilities that an endpoint may need after its start (capabilities(7)).
 const (
 	NetAdmin = "cap_net_admin" // devices, their addresses, programs on them
+	NetRaw   = "cap_net_raw"   // binding a socket to another device than before
 	SysAdmin = "cap_sys_admin" // entering other network namespaces
 )
 
