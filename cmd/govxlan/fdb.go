@@ -3,12 +3,11 @@ package main
 import (
 	"fmt"
 	"io"
-	"net/netip"
 	"slices"
 	"strconv"
-	"strings"
 	"text/tabwriter"
 
+	"github.com/govxlan/govxlan/internal/config"
 	"github.com/govxlan/govxlan/internal/control"
 	"github.com/govxlan/govxlan/vtep"
 	"github.com/govxlan/govxlan/vxlan"
@@ -130,17 +129,11 @@ func (f *fdbSetFlags) wish(verb string, args []string) (c control.FDBChange, err
 
 // parseDestination reads ADDR, ADDR:PORT or [ADDR6]:PORT, and --remote-vni.
 func parseDestination(s, remoteVNI string) (d control.Destination, err error) {
-	a, err := netip.ParseAddr(strings.Trim(s, "[]"))
-	to := netip.AddrPortFrom(a, 0)
+	to, err := config.ParseVTEP(s)
 	if err != nil {
-		if to, err = netip.ParseAddrPort(s); err != nil || to.Port() == 0 {
-			return d, usagef("%q is no address of a VTEP: give ADDR, ADDR:PORT or [IPV6]:PORT", s)
-		}
+		return d, usageError{err}
 	}
-	if _, err := checkPeer(s, peerName{addr: to.Addr().Unmap()}); err != nil {
-		return d, usagef("VTEP %w", err)
-	}
-	d.VTEP, d.Port = to.Addr().Unmap(), to.Port()
+	d.VTEP, d.Port = to.Addr(), to.Port()
 	v, err := parseVNI("--remote-vni", remoteVNI)
 	if v != nil {
 		d.RemoteVNI = *v

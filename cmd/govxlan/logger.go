@@ -1,37 +1,27 @@
 package main
 
 import (
-	"fmt"
 	"io"
 	"os"
 
+	"github.com/govxlan/govxlan/internal/config"
 	"go.uber.org/zap"
 	"go.uber.org/zap/zapcore"
 	"golang.org/x/term"
 )
 
-// loggerFor checks --log-level and --log-format and returns what makes a
-// logger from them.
-func loggerFor(level, format string) (func(io.Writer) *zap.Logger, error) {
-	var l zapcore.Level
-	if err := l.UnmarshalText([]byte(level)); err != nil || l > zapcore.ErrorLevel {
-		return nil, fmt.Errorf("--log-level %q: give debug, info, warn or error", level)
-	}
-	if format != "text" && format != "json" {
-		return nil, fmt.Errorf("--log-format %q: give text or json", format)
-	}
-	return func(w io.Writer) *zap.Logger {
-		config := zap.NewProductionEncoderConfig()
-		config.EncodeTime = zapcore.ISO8601TimeEncoder
-		encoder := zapcore.NewJSONEncoder(config)
-		if format == "text" {
-			config.EncodeLevel = zapcore.CapitalLevelEncoder
-			if f, ok := w.(*os.File); ok && term.IsTerminal(int(f.Fd())) {
-				config.EncodeLevel = zapcore.CapitalColorLevelEncoder
-			}
-			config.ConsoleSeparator = "  "
-			encoder = zapcore.NewConsoleEncoder(config)
+// newLogger makes the logger of a process that runs on, to standard error.
+func newLogger(w io.Writer, e *config.Endpoint) *zap.Logger {
+	c := zap.NewProductionEncoderConfig()
+	c.EncodeTime = zapcore.ISO8601TimeEncoder
+	encoder := zapcore.NewJSONEncoder(c)
+	if !e.LogJSON {
+		c.EncodeLevel = zapcore.CapitalLevelEncoder
+		if f, ok := w.(*os.File); ok && term.IsTerminal(int(f.Fd())) {
+			c.EncodeLevel = zapcore.CapitalColorLevelEncoder
 		}
-		return zap.New(zapcore.NewCore(encoder, zapcore.Lock(zapcore.AddSync(w)), l))
-	}, nil
+		c.ConsoleSeparator = "  "
+		encoder = zapcore.NewConsoleEncoder(c)
+	}
+	return zap.New(zapcore.NewCore(encoder, zapcore.Lock(zapcore.AddSync(w)), e.LogLevel))
 }

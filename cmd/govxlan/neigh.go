@@ -7,95 +7,11 @@ import (
 	"strings"
 	"text/tabwriter"
 
+	"github.com/govxlan/govxlan/internal/config"
 	"github.com/govxlan/govxlan/internal/control"
 	"github.com/govxlan/govxlan/vtep"
-	"github.com/govxlan/govxlan/vxlan"
 	"github.com/spf13/cobra"
 )
-
-// arpFlags are the flags of up about ARP and neighbour discovery.
-type arpFlags struct {
-	mode   string
-	proxy  bool
-	neighs []string
-	snoop  bool
-}
-
-func (f *arpFlags) add(cmd *cobra.Command) {
-	fs := cmd.Flags()
-	fs.StringVar(&f.mode, "arp", "", "ARP and neighbour discovery: flood; suppress: answer what is known, flood the rest; proxy: answer or drop (default flood)")
-	fs.BoolVar(&f.proxy, "proxy", false, "the same as --arp proxy")
-	fs.StringSliceVar(&f.neighs, "neigh", nil, "static neighbour IP=MAC, for --arp suppress and proxy; repeatable")
-	fs.BoolVar(&f.snoop, "neigh-snoop", false, "learn neighbours from the ARP and neighbour discovery of both sides")
-}
-
-// arpPlan is what they mean.
-type arpPlan struct {
-	mode       vtep.ARPMode
-	neighbours []vtep.Neighbour
-	snoop      bool
-}
-
-// plan checks the flags. Its errors are all of wrong usage.
-func (f *arpFlags) plan() (p arpPlan, err error) {
-	if f.mode != "" {
-		if p.mode, err = vtep.ParseARPMode(f.mode); err != nil {
-			return p, usagef("--arp %q: give flood, suppress or proxy", f.mode)
-		}
-		if f.proxy && p.mode != vtep.ARPProxy {
-			return p, usagef("--proxy and --arp %s: --proxy means --arp proxy, so leave one of them out", f.mode)
-		}
-	}
-	if f.proxy {
-		p.mode = vtep.ARPProxy
-	}
-	for _, s := range f.neighs {
-		ip, mac, ok := strings.Cut(s, "=")
-		if !ok {
-			return p, usagef("--neigh %q: give IP=MAC, such as 10.0.1.103=02:42:0a:00:01:67", s)
-		}
-		n, err := parseNeighbour(ip, mac)
-		if err != nil {
-			return p, usagef("--neigh %q: %w", s, err)
-		}
-		for _, had := range p.neighbours {
-			if had.IP == n.IP {
-				return p, usagef("--neigh %q: %v has a MAC already", s, n.IP)
-			}
-		}
-		p.neighbours = append(p.neighbours, n)
-	}
-	if p.mode == vtep.ARPFlood {
-		const useless = "%s and --arp flood: where all is flooded nothing is answered; add --arp suppress or --arp proxy"
-		if len(f.neighs) > 0 {
-			return p, usagef(useless, "--neigh")
-		}
-		if f.snoop {
-			return p, usagef(useless, "--neigh-snoop")
-		}
-	}
-	p.snoop = f.snoop
-	return p, nil
-}
-
-// parseNeighbour reads the addresses of a neighbour.
-func parseNeighbour(ip, mac string) (n vtep.Neighbour, err error) {
-	a, err := netip.ParseAddr(ip)
-	if err != nil || a.Zone() != "" {
-		return n, fmt.Errorf("%q is no IP address: give one such as 10.0.1.103 or fd10::103", ip)
-	}
-	n.IP = a.Unmap()
-	if n.IP.IsMulticast() || n.IP.IsUnspecified() || n.IP.IsLoopback() {
-		return n, fmt.Errorf("%v is not the address of one station of a network", n.IP)
-	}
-	if n.MAC, err = vxlan.ParseMAC(mac); err != nil {
-		return n, fmt.Errorf("%q is no MAC address: give six bytes, such as 02:42:0a:00:01:67", mac)
-	}
-	if n.MAC.IsMulticast() || n.MAC.IsZero() {
-		return n, fmt.Errorf("%v is not the MAC address of one station", n.MAC)
-	}
-	return n, nil
-}
 
 func newNeighCommand() *cobra.Command {
 	cmd := &cobra.Command{
@@ -161,7 +77,7 @@ func newNeighSetCommand(verb, short string) *cobra.Command {
 			if len(args) != 2 {
 				return usagef("neigh %s: %q is one argument too many; give IP MAC", verb, args[2])
 			}
-			n, err := parseNeighbour(args[0], args[1])
+			n, err := config.ParseNeighbour(args[0], args[1])
 			if err != nil {
 				return usagef("neigh %s: %w", verb, err)
 			}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"slices"
 
+	"github.com/govxlan/govxlan/internal/config"
 	"github.com/govxlan/govxlan/internal/control"
 	"github.com/govxlan/govxlan/vtep"
 	"github.com/govxlan/govxlan/vxlan"
@@ -41,9 +42,9 @@ func newPeerChangeCommand(name, verb, short string) *cobra.Command {
 			if err != nil {
 				return err
 			}
-			var names []peerName
+			var names []config.PeerName
 			for _, s := range args {
-				p, err := parsePeer(s, 0)
+				p, err := config.ParsePeer(s, 0)
 				if err != nil {
 					return usagef("peer %w", err)
 				}
@@ -53,7 +54,7 @@ func newPeerChangeCommand(name, verb, short string) *cobra.Command {
 			if err != nil {
 				return err
 			}
-			peers, err := resolvePeers(cmd.Context(), names)
+			peers, err := config.ResolvePeers(cmd.Context(), names)
 			if err != nil {
 				return err
 			}

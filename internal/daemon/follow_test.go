@@ -1,8 +1,7 @@
-package main
+package daemon
 
 import (
 	"net/netip"
-	"slices"
 	"testing"
 
 	"github.com/govxlan/govxlan/tap"
@@ -49,16 +48,9 @@ func TestFollower(t *testing.T) {
 				t.Fatal(err)
 			}
 			core, logs := observer.New(zap.WarnLevel)
-			fits := tc.mtu
 			f := &follower{
 				endpoint: endpoint, device: device, vni: 10, log: zap.New(core),
-				fixed: tc.fixed, bridge: tc.bridge, fits: fits, set: tc.mtu,
-				find: func(peers []netip.AddrPort) int {
-					if !slices.Equal(peers, []netip.AddrPort{peer}) {
-						t.Errorf("peers %v", peers)
-					}
-					return fits
-				},
+				fixed: tc.fixed, bridge: tc.bridge, fits: tc.mtu, set: tc.mtu,
 			}
 			for i, s := range tc.steps {
 				if s.byHand != 0 {
@@ -66,8 +58,7 @@ func TestFollower(t *testing.T) {
 						t.Fatal(err)
 					}
 				}
-				fits = s.fits
-				f.look()
+				f.look(s.fits)
 				if got := device.MTU(); got != s.want {
 					t.Errorf("step %d: MTU %d, want %d", i, got, s.want)
 				}
@@ -75,12 +66,14 @@ func TestFollower(t *testing.T) {
 					t.Errorf("step %d: warned %v, want %v", i, warned, s.warned)
 				}
 			}
-			// The end of the VNI is no news of the underlay.
-			f.find = func(peers []netip.AddrPort) int { t.Errorf("asked for the way to %v", peers); return 0 }
+			// The end of the VNI is no fault.
 			if err := endpoint.DelVNI(10); err != nil {
 				t.Fatal(err)
 			}
-			f.look()
+			f.look(9000)
+			if warned := logs.TakeAll(); len(warned) > 0 {
+				t.Errorf("after the end of the VNI: %v", warned)
+			}
 		})
 	}
 }

@@ -1,8 +1,7 @@
-package main
+package daemon
 
 import (
 	"errors"
-	"net/netip"
 
 	"github.com/govxlan/govxlan/tap"
 	"github.com/govxlan/govxlan/vtep"
@@ -16,27 +15,19 @@ type follower struct {
 	device   tap.Device
 	vni      vxlan.VNI
 	log      *zap.Logger
-	// find asks the routing table; 0 when it does not know at the moment.
-	find func(peers []netip.AddrPort) int
-
-	fixed  bool // --mtu was given: only warn
-	bridge bool // the device is a port of one
-	fits   int  // what find said last
-	set    int  // what we made of it
+	fixed    bool // --mtu was given: only warn
+	bridge   bool // the device is a port of one
+	fits     int  // what the underlay carried last
+	set      int  // what we made of it
 }
 
 // leastFollowed is how far down a device is taken. Below it the kernel takes
 // its IPv6 addresses away, for good.
 const leastFollowed = 1280
 
-// look asks whether the underlay carries something else than before, and does
-// what follows from that.
-func (f *follower) look() {
-	peers, ok := f.peers()
-	if !ok {
-		return
-	}
-	fits := f.find(peers)
+// look is told what the underlay carries, 0 when that is not known at the moment,
+// and does what follows from a change.
+func (f *follower) look(fits int) {
 	if fits <= 0 || fits == f.fits {
 		return
 	}
@@ -74,18 +65,4 @@ func (f *follower) look() {
 	}
 	f.set = fits
 	f.log.Info("the overlay's MTU follows the underlay's", zap.Int("was", now), zap.Int("mtu", fits))
-}
-
-// peers are those of now; ok is false when the VNI is no more.
-func (f *follower) peers() (peers []netip.AddrPort, ok bool) {
-	for _, v := range f.endpoint.Status().VNIs {
-		if v.VNI != f.vni {
-			continue
-		}
-		for _, p := range v.Peers {
-			peers = append(peers, netip.AddrPortFrom(p.VTEP, p.Port))
-		}
-		ok = true
-	}
-	return peers, ok
 }

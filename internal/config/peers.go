@@ -1,4 +1,4 @@
-package main
+package config
 
 import (
 	"context"
@@ -10,36 +10,36 @@ import (
 	"strings"
 )
 
-// peerName is a VTEP as typed: an address, or a name to be resolved.
-type peerName struct {
+// PeerName is a VTEP as typed: an address, or a name to be resolved.
+type PeerName struct {
 	host string
 	addr netip.Addr // invalid while host is a name
 	port uint16
 }
 
-// parsePeer reads ADDR, ADDR:PORT, [ADDR6]:PORT, NAME or NAME:PORT.
-func parsePeer(s string, port uint16) (peerName, error) {
+// ParsePeer reads ADDR, ADDR:PORT, [ADDR6]:PORT, NAME or NAME:PORT.
+func ParsePeer(s string, port uint16) (PeerName, error) {
 	if a, err := netip.ParseAddr(strings.Trim(s, "[]")); err == nil {
-		return checkPeer(s, peerName{host: s, addr: a.Unmap(), port: port})
+		return checkPeer(s, PeerName{host: s, addr: a.Unmap(), port: port})
 	}
 	host := s
 	if h, p, err := net.SplitHostPort(s); err == nil {
 		n, err := strconv.ParseUint(p, 10, 16)
 		if err != nil || n == 0 {
-			return peerName{}, fmt.Errorf("%q: %q is no UDP port", s, p)
+			return PeerName{}, fmt.Errorf("%q: %q is no UDP port", s, p)
 		}
 		host, port = h, uint16(n)
 	}
 	if a, err := netip.ParseAddr(host); err == nil {
-		return checkPeer(s, peerName{host: host, addr: a.Unmap(), port: port})
+		return checkPeer(s, PeerName{host: host, addr: a.Unmap(), port: port})
 	}
 	if !isHostName(host) {
-		return peerName{}, fmt.Errorf("%q: give ADDR, ADDR:PORT, [IPV6]:PORT or a host name", s)
+		return PeerName{}, fmt.Errorf("%q: give ADDR, ADDR:PORT, [IPV6]:PORT or a host name", s)
 	}
-	return peerName{host: host, port: port}, nil
+	return PeerName{host: host, port: port}, nil
 }
 
-func checkPeer(s string, p peerName) (peerName, error) {
+func checkPeer(s string, p PeerName) (PeerName, error) {
 	switch {
 	case p.addr.IsMulticast():
 		return p, fmt.Errorf("%s: a multicast group is no peer: give it with --group, and --dev", s)
@@ -68,8 +68,8 @@ func isHostName(s string) bool {
 	return letters
 }
 
-// resolvePeers turns names into addresses and leaves out repetitions.
-func resolvePeers(ctx context.Context, names []peerName) ([]netip.AddrPort, error) {
+// ResolvePeers turns names into addresses and leaves out repetitions.
+func ResolvePeers(ctx context.Context, names []PeerName) ([]netip.AddrPort, error) {
 	var peers []netip.AddrPort
 	for _, n := range names {
 		a := n.addr
@@ -86,4 +86,20 @@ func resolvePeers(ctx context.Context, names []peerName) ([]netip.AddrPort, erro
 		}
 	}
 	return peers, nil
+}
+
+// ParseVTEP reads ADDR, ADDR:PORT or [ADDR6]:PORT; without a port, it is 0.
+func ParseVTEP(s string) (netip.AddrPort, error) {
+	a, err := netip.ParseAddr(strings.Trim(s, "[]"))
+	to := netip.AddrPortFrom(a, 0)
+	if err != nil {
+		if to, err = netip.ParseAddrPort(s); err != nil || to.Port() == 0 {
+			return to, fmt.Errorf("%q is no address of a VTEP: give ADDR, ADDR:PORT or [IPV6]:PORT", s)
+		}
+	}
+	to = netip.AddrPortFrom(to.Addr().Unmap(), to.Port())
+	if _, err := checkPeer(s, PeerName{addr: to.Addr()}); err != nil {
+		return to, fmt.Errorf("VTEP %w", err)
+	}
+	return to, nil
 }

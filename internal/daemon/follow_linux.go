@@ -1,4 +1,4 @@
-package main
+package daemon
 
 import (
 	"context"
@@ -9,16 +9,16 @@ import (
 )
 
 const (
-	// settle is how long the follower lets changes come in before it looks.
+	// settle is how long follow lets changes come in before it looks.
 	settle = 100 * time.Millisecond
 	// listenAgain is how long it waits when the kernel's messages were lost.
 	listenAgain = time.Second
 )
 
-// run looks again whenever a link or a route changes, until ctx is done.
-func (f *follower) run(ctx context.Context) error {
+// follow looks again whenever a link or a route changes, until ctx is done.
+func (d *Daemon) follow(ctx context.Context) error {
 	for ctx.Err() == nil {
-		f.listen(ctx)
+		d.listenToUnderlay(ctx)
 		select {
 		case <-ctx.Done():
 		case <-time.After(listenAgain):
@@ -27,19 +27,19 @@ func (f *follower) run(ctx context.Context) error {
 	return nil
 }
 
-// listen does that until messages are lost.
-func (f *follower) listen(ctx context.Context) {
+// listenToUnderlay does that until messages are lost.
+func (d *Daemon) listenToUnderlay(ctx context.Context) {
 	done := make(chan struct{})
 	defer close(done)
 	links, routes := make(chan netlink.LinkUpdate, 16), make(chan netlink.RouteUpdate, 16)
 	quiet := func(error) {} // the channel is closed then
 	if err := netlink.LinkSubscribeWithOptions(links, done, netlink.LinkSubscribeOptions{ErrorCallback: quiet}); err != nil {
-		f.log.Debug("listen for changes of links", zap.Error(err))
+		d.log.Debug("listen for changes of links", zap.Error(err))
 		return
 	}
 	defer drain(links)
 	if err := netlink.RouteSubscribeWithOptions(routes, done, netlink.RouteSubscribeOptions{ErrorCallback: quiet}); err != nil {
-		f.log.Debug("listen for changes of routes", zap.Error(err))
+		d.log.Debug("listen for changes of routes", zap.Error(err))
 		return
 	}
 	defer drain(routes)
@@ -55,7 +55,7 @@ func (f *follower) listen(ctx context.Context) {
 		case _, ok = <-routes:
 		case <-timer.C:
 			waiting = false
-			f.look()
+			d.look()
 			continue
 		}
 		if !ok {

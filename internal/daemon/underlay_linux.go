@@ -1,4 +1,4 @@
-package main
+package daemon
 
 import (
 	"cmp"
@@ -8,38 +8,43 @@ import (
 	"net/netip"
 	"slices"
 
+	"github.com/govxlan/govxlan/internal/config"
 	"github.com/govxlan/govxlan/transport"
 	"github.com/govxlan/govxlan/vxlan"
 	"github.com/vishvananda/netlink"
 )
 
-// findUnderlay asks the routing table for what the flags leave open: local
-// addresses, and the MTU towards the peers.
-func findUnderlay(p *upPlan, peers []netip.AddrPort) (*underlay, error) {
-	u := &underlay{local: slices.Clone(p.local)}
-	if p.device.Bridge == "" {
+// find asks the routing table for what the configuration leaves open: local
+// addresses beside those that are there already, and the MTU towards the peers.
+func (w *way) find(spec *config.Spec, peers []netip.AddrPort, local []netip.Addr) (*underlay, error) {
+	u := &underlay{local: slices.Clone(local)}
+	if spec.Device.Bridge == "" {
 		// A bridge would drop, and tell nobody, what other ports send that is
 		// longer than this one takes. It is ours to tell them.
-		u.pathMTU = p.pathMTU
+		u.pathMTU = w.endpoint.PathMTU
 	}
-	if p.dev != "" {
-		// A group takes a local address of its family, as a peer does.
-		targets := slices.Clone(peers)
-		for _, g := range p.groups {
+	if dev := spec.Text("dev"); dev != "" {
+		// A group takes a local address of its family, as a peer does, where
+		// the sockets are bound to the device.
+		var targets []netip.AddrPort
+		if dev == w.endpoint.Dev {
+			targets = slices.Clone(peers)
+		}
+		for _, g := range spec.Groups {
 			targets = append(targets, g.Addr)
 		}
-		if err := u.useDevice(p.dev, targets); err != nil {
+		if err := w.useDevice(u, dev, targets); err != nil {
 			return nil, err
 		}
-		for _, g := range p.groups {
+		for _, g := range spec.Groups {
 			if !u.hasFamily(g.Addr.Addr()) {
-				return nil, fmt.Errorf("underlay interface %s has no address to send to group %v from: add one of its family with 'ip address add'", p.dev, g.Addr.Addr())
+				return nil, fmt.Errorf("underlay interface %s has no address to send to group %v from: add one of its family with 'ip address add'", dev, g.Addr.Addr())
 			}
-			u.fit(u.deviceMTU, g.Addr.Addr(), p.dev)
+			u.fit(u.deviceMTU, g.Addr.Addr(), dev)
 		}
 	}
 	for _, peer := range peers {
-		if err := u.route(peer.Addr(), p.dev); err != nil {
+		if err := w.route(u, peer.Addr()); err != nil {
 			return nil, err
 		}
 	}
@@ -49,7 +54,7 @@ func findUnderlay(p *upPlan, peers []netip.AddrPort) (*underlay, error) {
 		if name == "" {
 			return nil, errors.New("neither --peer nor --local is given and there is no default route: give the address to listen on with --local")
 		}
-		if err := u.useDevice(name, nil); err != nil {
+		if err := w.useDevice(u, name, nil); err != nil {
 			return nil, err
 		}
 	}
@@ -57,6 +62,9 @@ func findUnderlay(p *upPlan, peers []netip.AddrPort) (*underlay, error) {
 		for _, a := range u.local {
 			u.addressMTU(a)
 		}
+	}
+	if w.fixed && len(u.local) > len(local) {
+		return nil, fmt.Errorf("%v needs an address of the underlay that the endpoint does not listen on, %v: restart it with both in --local", spec, u.local[len(u.local)-1])
 	}
 	return u, nil
 }
@@ -89,15 +97,34 @@ func (u *underlay) hasFamily(a netip.Addr) bool {
 	return slices.ContainsFunc(u.local, func(l netip.Addr) bool { return l.Is4() == a.Is4() })
 }
 
-// useDevice takes missing local addresses and the MTU from --dev.
-func (u *underlay) useDevice(name string, peers []netip.AddrPort) error {
-	link, err := netlink.LinkByName(name)
-	if err != nil {
-		return fmt.Errorf("underlay interface %s does not exist: give one that 'ip link' shows with --dev", name)
+// deviceAddrs is what an underlay interface has.
+type deviceAddrs struct {
+	mtu   int
+	addrs []netlink.Addr
+	err   error
+}
+
+func (w *way) device(name string) deviceAddrs {
+	d, ok := w.devices[name]
+	if !ok {
+		link, err := netlink.LinkByName(name)
+		if err != nil {
+			d.err = fmt.Errorf("underlay interface %s does not exist: give one that 'ip link' shows with --dev", name)
+		} else if d.addrs, err = netlink.AddrList(link, netlink.FAMILY_ALL); err != nil {
+			d.err = fmt.Errorf("addresses of %s: %w", name, err)
+		} else {
+			d.mtu = link.Attrs().MTU
+		}
+		w.devices[name] = d
 	}
-	addrs, err := netlink.AddrList(link, netlink.FAMILY_ALL)
-	if err != nil {
-		return fmt.Errorf("addresses of %s: %w", name, err)
+	return d
+}
+
+// useDevice takes missing local addresses and the MTU from an interface.
+func (w *way) useDevice(u *underlay, name string, peers []netip.AddrPort) error {
+	d := w.device(name)
+	if d.err != nil {
+		return d.err
 	}
 	want := func(a netip.Addr) bool {
 		if len(peers) == 0 {
@@ -106,7 +133,7 @@ func (u *underlay) useDevice(name string, peers []netip.AddrPort) error {
 		return !u.hasFamily(a) && slices.ContainsFunc(peers, func(p netip.AddrPort) bool { return p.Addr().Is4() == a.Is4() })
 	}
 	for _, linkLocal := range []bool{false, true} {
-		for _, a := range addrs {
+		for _, a := range d.addrs {
 			ip, ok := netip.AddrFromSlice(a.IP)
 			if !ok {
 				continue
@@ -123,13 +150,35 @@ func (u *underlay) useDevice(name string, peers []netip.AddrPort) error {
 	if len(u.local) == 0 {
 		return fmt.Errorf("underlay interface %s has no address to send from: add one with 'ip address add'", name)
 	}
-	u.deviceMTU = link.Attrs().MTU
+	u.deviceMTU = d.mtu
 	u.fit(u.deviceMTU, u.local[0], name)
 	return nil
 }
 
-// route finds the way to one peer.
-func (u *underlay) route(to netip.Addr, dev string) error {
+// route takes the source address, if there is none of its family, and the MTU
+// from the way to one peer.
+func (w *way) route(u *underlay, to netip.Addr) error {
+	r, ok := w.roads[to]
+	if !ok {
+		r = w.ask(u, to)
+		w.roads[to] = r
+	}
+	if r.err != nil {
+		return r.err
+	}
+	if !u.hasFamily(to) {
+		if !r.source.IsValid() {
+			return fmt.Errorf("the route to peer %v has no source address: give one with --local", to)
+		}
+		u.local = append(u.local, r.source)
+	}
+	u.fit(r.mtu, to, r.device)
+	return nil
+}
+
+// ask asks the routing table for the way to one peer.
+func (w *way) ask(u *underlay, to netip.Addr) (found road) {
+	dev := w.endpoint.Dev
 	options := &netlink.RouteGetOptions{Oif: dev}
 	for _, l := range u.local {
 		if l.Is4() == to.Is4() && !l.IsUnspecified() {
@@ -145,28 +194,23 @@ func (u *underlay) route(to netip.Addr, dev string) error {
 			// IPv4 and IPv6 differ in what they call a source that is not here.
 			options.SrcAddr = nil
 			if _, err := netlink.RouteGetWithOptions(net.IP(to.AsSlice()), options); err == nil {
-				return fmt.Errorf("local address %v is not on this host: give one that 'ip address' shows with --local", local)
+				return road{err: fmt.Errorf("local address %v is not on this host: give one that 'ip address' shows with --local", local)}
 			}
 		}
-		return fmt.Errorf("no route to peer %v (%v): check 'ip route get %v', or give --dev or --local", to, errOrNone(err), to)
+		return road{err: fmt.Errorf("no route to peer %v (%v): check 'ip route get %v', or give --dev or --local", to, errOrNone(err), to)}
 	}
 	r := routes[0]
-	if !u.hasFamily(to) {
-		src, ok := netip.AddrFromSlice(r.Src)
-		if !ok {
-			return fmt.Errorf("the route to peer %v has no source address: give one with --local", to)
+	if src, ok := netip.AddrFromSlice(r.Src); ok {
+		found.source = src.Unmap()
+		if found.source.Is6() && found.source.IsLinkLocalUnicast() {
+			found.source = found.source.WithZone(to.Zone())
 		}
-		src = src.Unmap()
-		if src.Is6() && src.IsLinkLocalUnicast() {
-			src = src.WithZone(to.Zone())
-		}
-		u.local = append(u.local, src)
 	}
 	link, err := netlink.LinkByIndex(r.LinkIndex)
 	if err != nil {
-		return fmt.Errorf("interface of the route to %v: %w", to, err)
+		return road{err: fmt.Errorf("interface of the route to %v: %w", to, err)}
 	}
-	mtu := link.Attrs().MTU
+	found.device, found.mtu = link.Attrs().Name, link.Attrs().MTU
 	if r.MTU > 0 {
 		// It may be what the kernel noted from an ICMP message, which anybody
 		// can send: the routing table itself tells what was configured.
@@ -175,11 +219,10 @@ func (u *underlay) route(to netip.Addr, dev string) error {
 			r.MTU = table[0].MTU
 		}
 		if r.MTU > 0 {
-			mtu = min(mtu, r.MTU)
+			found.mtu = min(found.mtu, r.MTU)
 		}
 	}
-	u.fit(mtu, to, link.Attrs().Name)
-	return nil
+	return found
 }
 
 // addressMTU takes the MTU of the interface that carries a local address.

@@ -1,0 +1,227 @@
+package daemon
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/netip"
+	"slices"
+	"sync"
+
+	"github.com/govxlan/govxlan/internal/config"
+	"github.com/govxlan/govxlan/internal/control"
+	"github.com/govxlan/govxlan/transport"
+	"github.com/govxlan/govxlan/vtep"
+	"github.com/govxlan/govxlan/vxlan"
+	"go.uber.org/zap"
+	"golang.org/x/sync/errgroup"
+)
+
+// Daemon is a running process.
+type Daemon struct {
+	log      *zap.Logger
+	conn     transport.Conn
+	endpoint *vtep.Endpoint
+	server   *control.Server
+	locals   []netip.Addr
+	downs    downWatches
+
+	mu       sync.Mutex // held while VNIs come, go and change
+	config   *config.Config
+	networks []*network
+}
+
+// Options say what to start.
+type Options struct {
+	Config  *config.Config
+	Log     *zap.Logger
+	Version string
+}
+
+// Start makes what the configuration asks for, or nothing. It returns nil
+// without an error when ctx is done before anything was made.
+func Start(ctx context.Context, o Options) (_ *Daemon, err error) {
+	d := &Daemon{log: o.Log, config: o.Config}
+	peers := make([][]netip.AddrPort, len(o.Config.Specs))
+	for i, s := range o.Config.Specs {
+		peers[i], err = config.ResolvePeers(ctx, s.Peers)
+		if ctx.Err() != nil {
+			return nil, nil
+		}
+		if err != nil {
+			return nil, err
+		}
+	}
+	unders, err := d.underlays(o.Config, peers)
+	if err != nil {
+		return nil, err
+	}
+	for i, s := range o.Config.Specs {
+		if err := d.check(s, peers[i]); err != nil {
+			return nil, err
+		}
+	}
+	v4, v6 := families(d.locals)
+	if err := o.Config.Endpoint.CheckFamilies(v4, v6); err != nil {
+		return nil, err
+	}
+	if d.conn, err = listen(o.Config, d.locals); err != nil {
+		return nil, &ListenError{Err: err, Local: d.locals}
+	}
+	e := o.Config.Endpoint
+	if d.endpoint, err = vtep.New(vtep.Config{
+		Conn: d.conn, Logger: o.Log, Workers: e.Workers, NoRing: e.NoRing, BusyPoll: e.BusyPoll,
+		DisablePathMTU: e.NoPathMTU, PathMTU: e.PathMTU,
+	}); err != nil {
+		return nil, errors.Join(err, d.conn.Close())
+	}
+	for i, s := range o.Config.Specs {
+		if _, err := d.make(s, peers[i], unders[i]); err != nil {
+			return nil, errors.Join(err, d.close())
+		}
+	}
+	if d.server, err = d.listenControl(o.Version); err != nil {
+		return nil, errors.Join(err, d.close())
+	}
+	if e.NoChecksum4 || e.NoChecksum6 {
+		d.log.Info("the outer UDP checksum is off, for which the kernel takes no UDP_SEGMENT: datagrams leave one by one")
+	}
+	for _, n := range d.networks {
+		d.announce(n)
+	}
+	d.log.Info("endpoint is up", zap.Int("vnis", len(d.networks)), zap.Int("workers", e.Workers),
+		zap.String("transport", d.endpoint.Status().Transport),
+		zap.Int("train", d.conn.Limits().Segments), zap.Int("source_ports", d.conn.Limits().Flows),
+		zap.String("version", o.Version))
+	return d, nil
+}
+
+// underlays finds out how to reach what all VNIs send to, and with it the local
+// addresses.
+func (d *Daemon) underlays(c *config.Config, peers [][]netip.AddrPort) ([]*underlay, error) {
+	d.locals = slices.Clone(c.Endpoint.Local)
+	unders := make([]*underlay, len(c.Specs))
+	w := newWay(c.Endpoint, false)
+	// Those that say where to send to come first: the others take what these
+	// found.
+	for _, idle := range []bool{false, true} {
+		for i, s := range c.Specs {
+			if idle != (len(peers[i]) == 0 && len(s.Groups) == 0) {
+				continue
+			}
+			var err error
+			if unders[i], err = w.find(s, peers[i], d.locals); err != nil {
+				return nil, err
+			}
+			d.locals = unders[i].local
+		}
+	}
+	if len(c.Specs) == 0 {
+		u, err := w.find(new(config.Spec), nil, d.locals)
+		if err != nil {
+			return nil, err
+		}
+		d.locals = u.local
+	}
+	return unders, nil
+}
+
+// check refuses what a VNI cannot have with the endpoint's addresses and sockets.
+func (d *Daemon) check(s *config.Spec, peers []netip.AddrPort) error {
+	for _, a := range peers {
+		if slices.Contains(d.locals, a.Addr()) && a.Port() == d.config.Endpoint.Port {
+			return fmt.Errorf("peer %v is this endpoint itself: give the address of the other host", a.Addr())
+		}
+	}
+	if err := s.CheckFamilies(families(d.locals)); err != nil {
+		return err
+	}
+	return d.config.Sockets.Suit(s)
+}
+
+// families says which address families there are.
+func families(local []netip.Addr) (v4, v6 bool) {
+	for _, a := range local {
+		v4, v6 = v4 || a.Is4(), v6 || a.Is6()
+	}
+	return v4, v6
+}
+
+// close takes everything back.
+func (d *Daemon) close() error {
+	for _, n := range d.networks {
+		n.forget()
+	}
+	d.networks = nil
+	return d.endpoint.Close()
+}
+
+// Close is for a Daemon that never ran.
+func (d *Daemon) Close() error {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return errors.Join(d.server.Close(), d.close())
+}
+
+// Lines says of each VNI that its frames can flow.
+func (d *Daemon) Lines() []string {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	var lines []string
+	for _, n := range d.networks {
+		lines = append(lines, d.line(n))
+	}
+	return lines
+}
+
+// Run carries frames until ctx is done.
+func (d *Daemon) Run(ctx context.Context) error {
+	tasks, ctx := errgroup.WithContext(ctx)
+	tasks.Go(func() error { return d.server.Serve(ctx) })
+	tasks.Go(func() error { return d.endpoint.Run(ctx) })
+	tasks.Go(func() error { return d.follow(ctx) })
+	err := tasks.Wait()
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	err = errors.Join(err, d.close())
+	d.log.Info("endpoint is down")
+	return err
+}
+
+// look has every VNI follow what the underlay carries now.
+func (d *Daemon) look() {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	peers := make(map[vxlan.VNI][]netip.AddrPort)
+	for _, v := range d.endpoint.Status().VNIs {
+		list := []netip.AddrPort{}
+		for _, p := range v.Peers {
+			list = append(list, netip.AddrPortFrom(p.VTEP, p.Port))
+		}
+		peers[v.VNI] = list
+	}
+	w := newWay(d.config.Endpoint, true)
+	for _, n := range d.networks {
+		list, ok := peers[n.spec.VNI]
+		if !ok {
+			continue // its device is gone
+		}
+		u, err := w.find(n.spec, list, d.locals)
+		if err != nil {
+			continue // a route that is away at the moment
+		}
+		n.follower.look(u.overlayMTU)
+	}
+}
+
+// listenControl opens the control socket, at its usual place by default.
+func (d *Daemon) listenControl(version string) (*control.Server, error) {
+	path := d.config.Endpoint.Control
+	if path == "" {
+		var err error
+		if path, err = control.DefaultPath(d.config.Endpoint.Port); err != nil {
+			return nil, err
+		}
+	}
+	return control.Listen(path, d.endpoint, version)
+}

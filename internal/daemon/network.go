@@ -1,0 +1,154 @@
+package daemon
+
+import (
+	"errors"
+	"fmt"
+	"net/netip"
+	"slices"
+	"strings"
+
+	"github.com/govxlan/govxlan/fdb"
+	"github.com/govxlan/govxlan/internal/config"
+	"github.com/govxlan/govxlan/tap"
+	"github.com/govxlan/govxlan/vtep"
+	"go.uber.org/zap"
+)
+
+// network is a device with its VNI, or with its VNIs if it is a trunk.
+type network struct {
+	spec     *config.Spec
+	peers    []netip.AddrPort // those of spec, resolved
+	device   tap.Device
+	follower *follower
+	unwatch  func() // of the device
+}
+
+// make makes the device of a spec and serves its VNIs. On failure nothing is
+// left. d.mu is held, or nobody else has d yet.
+func (d *Daemon) make(s *config.Spec, peers []netip.AddrPort, under *underlay) (*network, error) {
+	device := s.Device
+	if device.MAC == nil {
+		mac := deriveMAC(s.VNI, d.locals[0])
+		device.MAC = mac[:]
+	}
+	if device.MTU == 0 {
+		device.MTU = under.overlayMTU
+	} else if under.overlayMTU != 0 && device.MTU > under.overlayMTU {
+		d.log.Warn("frames of full size will not fit the underlay and be dropped, though their senders are told: lower --mtu, or raise the underlay's",
+			zap.Stringer("vni", s.VNI), zap.Int("mtu", device.MTU), zap.Int("fits", under.overlayMTU), zap.String("underlay", under.device))
+	}
+	if device.Bridge == "" {
+		device.SuperframeBytes = vtep.SuperframeBytes(device.MTU)
+	}
+	dev, err := tap.Open(device)
+	if err != nil {
+		if errors.Is(err, tap.ErrExists) {
+			return nil, fmt.Errorf("%w: choose another with --name", err)
+		}
+		return nil, err
+	}
+	n := &network{spec: s, peers: peers, device: dev, unwatch: func() {}}
+	n.follower = &follower{
+		endpoint: d.endpoint, device: dev, vni: s.VNI, log: d.log.With(zap.Stringer("vni", s.VNI)),
+		fixed: s.Device.MTU != 0, bridge: s.Device.Bridge != "", fits: under.overlayMTU, set: dev.MTU(),
+	}
+	for i, m := range s.VNIs() {
+		if err := d.endpoint.AddVNI(n.vniConfig(m)); err != nil {
+			for _, made := range s.VNIs()[:i] {
+				err = errors.Join(err, d.endpoint.DelVNI(made.VNI))
+			}
+			if i == 0 {
+				err = errors.Join(err, dev.Close()) // otherwise it went with the last VNI
+			}
+			return nil, err
+		}
+	}
+	if n.unwatch, err = d.downs.add(device.Netns, device.Name, func() { d.forgetLearned(n) }); err != nil {
+		d.log.Warn("cannot hear when the device goes down", zap.String("device", device.Name), zap.Error(err))
+		n.unwatch = func() {}
+	}
+	d.networks = append(d.networks, n)
+	return n, nil
+}
+
+// announce logs that a network is there.
+func (d *Daemon) announce(n *network) {
+	d.log.Info("VNI is up", zap.Stringer("vni", n.spec.VNI), zap.String("device", n.device.Name()),
+		zap.Stringer("offload", n.device.Features()), zap.Int("queues", len(n.device.Readers())))
+}
+
+// vniConfig is one VNI of a network as vtep has it.
+func (n *network) vniConfig(m config.VLAN) vtep.VNIConfig {
+	s := n.spec
+	return vtep.VNIConfig{
+		VNI: m.VNI, Device: n.device, Trunk: len(s.Trunk) > 0, VID: m.VID, Peers: n.peers, Groups: s.Groups,
+		AllowUnknownVTEPs: s.Strangers, DisableLearning: !s.Learning,
+		Ageing: s.Ageing, MaxEntries: s.Entry.Most, BoundAll: s.Entry.All, ClampMSS: s.ClampMSS,
+		Entries: s.Entries, Outer: s.Outer.OuterConfig, ReservedBits: s.Header.Reserved, GroupPolicy: s.Header.Policy,
+		VLAN: s.VLAN,
+		ARP:  s.ARP.Mode, Neighbours: s.ARP.Neighbours, SnoopNeighbours: s.ARP.Snoop,
+	}
+}
+
+// forgetLearned removes the learned and dynamic entries of a device that went
+// down, as the kernel's vxlan does.
+func (d *Daemon) forgetLearned(n *network) {
+	for _, m := range n.spec.VNIs() {
+		// An error is of a VNI that has just been deleted.
+		if removed, err := d.endpoint.Flush(m.VNI, fdb.Filter{Kinds: []fdb.Kind{fdb.KindLearned, fdb.KindDynamic}}); err == nil {
+			d.log.Info("the device is down, what was learned is forgotten", zap.String("device", n.device.Name()),
+				zap.Stringer("vni", m.VNI), zap.Int("entries", removed))
+		}
+	}
+}
+
+// forget ends what follows a network.
+func (n *network) forget() { n.unwatch() }
+
+// remove ends a network and removes its device. d.mu is held.
+func (d *Daemon) remove(n *network) error {
+	n.forget()
+	d.networks = slices.DeleteFunc(d.networks, func(other *network) bool { return other == n })
+	var errs []error
+	for _, m := range n.spec.VNIs() {
+		if err := d.endpoint.DelVNI(m.VNI); !errors.Is(err, vtep.ErrNoVNI) {
+			errs = append(errs, err)
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// line says that the frames of a network can flow.
+func (d *Daemon) line(n *network) string {
+	port := d.config.Endpoint.Port
+	var locals, names, groups []string
+	for _, a := range d.conn.Locals() {
+		locals = append(locals, a.String())
+	}
+	for _, a := range n.peers {
+		names = append(names, short(a, port))
+	}
+	if len(names) == 0 {
+		names = []string{"none"}
+	}
+	line := fmt.Sprintf("up %s vni %v local %s peers %s", n.device.Name(), n.spec.VNI, strings.Join(locals, ","), strings.Join(names, ","))
+	for _, g := range n.spec.Groups {
+		groups = append(groups, short(g.Addr, port))
+	}
+	if len(groups) > 0 {
+		line += " groups " + strings.Join(groups, ",") + " dev " + n.spec.Groups[0].Device
+	}
+	line += fmt.Sprintf(" mtu %d mac %v", n.device.MTU(), n.device.MAC())
+	if trunk := n.spec.TrunkWords(); trunk != "" {
+		line += " vlans " + trunk
+	}
+	return line
+}
+
+// short is an address without the port that all have.
+func short(a netip.AddrPort, port uint16) string {
+	if a.Port() == port {
+		return a.Addr().String()
+	}
+	return a.String()
+}

@@ -1,0 +1,50 @@
+package daemon
+
+import (
+	"net/netip"
+
+	"github.com/govxlan/govxlan/internal/config"
+)
+
+// way asks how this host reaches what a VNI sends to. It remembers answers: one
+// is for one look at all VNIs.
+type way struct {
+	endpoint *config.Endpoint
+	fixed    bool // local addresses cannot become more: the sockets are open
+	roads    map[netip.Addr]road
+	devices  map[string]deviceAddrs
+}
+
+// road is the route to one address.
+type road struct {
+	source netip.Addr
+	mtu    int
+	device string
+	err    error
+}
+
+func newWay(e *config.Endpoint, fixed bool) *way {
+	return &way{endpoint: e, fixed: fixed, roads: make(map[netip.Addr]road), devices: make(map[string]deviceAddrs)}
+}
+
+// underlay is how this host reaches the peers.
+type underlay struct {
+	// local addresses, at most one of each family.
+	local []netip.Addr
+	// device is the interface with the smallest MTU among those to the peers.
+	device string
+	// deviceMTU is that of --dev.
+	deviceMTU int
+	// overlayMTU is the largest that fits all of them; 0 = not known.
+	overlayMTU int
+	// pathMTU bounds what an interface is taken to carry; 0 = no bound.
+	pathMTU int
+}
+
+// families says which address families this endpoint has.
+func (u *underlay) families() (v4, v6 bool) {
+	for _, a := range u.local {
+		v4, v6 = v4 || a.Is4(), v6 || a.Is6()
+	}
+	return v4, v6
+}
