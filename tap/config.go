@@ -44,11 +44,11 @@ type Config struct {
 	// that is a bridge port: what other ports send is not built for this one,
 	// and the kernel takes what is larger apart before we see it.
 	SuperframeBytes int
-	// Persist has the device outlive this process, however that ends: without
-	// carrier, and with its index, addresses, routes and bridge. Open then goes
-	// on with one that is there, if it is a TAP that persists and that nobody
-	// has open (ErrForeign, ErrBusy). Remove ends it. Linux only. Optional.
-	Persist bool
+	// Adopt goes on with a device of that name that is there, if it is a TAP that
+	// persists (Persistent) and that nobody has open: with its index, addresses,
+	// routes and bridge. Otherwise Open returns ErrForeign or ErrBusy. Where
+	// there is none one is made. Linux only. Optional.
+	Adopt bool
 	// Offload are the features wanted; those that the kernel refuses are left
 	// out. 0 = none: a plain device, opened through songgao/water.
 	Offload Features

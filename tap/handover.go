@@ -24,9 +24,13 @@ type Transferable interface {
 	HandOver() (Handover, []int)
 }
 
-// Removable is a Device that can persist (Config.Persist).
-type Removable interface {
+// Persistent is a Device that can outlive the process that made it. Those of Open
+// on Linux are.
+type Persistent interface {
 	Device
-	// Remove is Close, but a device that persists vanishes too.
-	Remove() error
+	// Persist has the device stay when it is closed, and when this process ends,
+	// however that is: without carrier, and with its index, addresses, routes
+	// and bridge. Config.Adopt goes on with it, Remove ends it. With false, it
+	// goes with Close again.
+	Persist(yes bool) error
 }

@@ -13,7 +13,7 @@ import (
 
 var (
 	_ Transferable = (*linuxDevice)(nil)
-	_ Removable    = (*linuxDevice)(nil)
+	_ Persistent   = (*linuxDevice)(nil)
 )
 
 func (d *linuxDevice) HandOver() (Handover, []int) {
@@ -21,7 +21,7 @@ func (d *linuxDevice) HandOver() (Handover, []int) {
 	for i, q := range d.queues {
 		fds[i] = q.fd.Number()
 	}
-	return Handover{Name: d.name, Index: d.index, Header: d.header, Features: d.features.load(), Persist: d.persist}, fds
+	return Handover{Name: d.name, Index: d.index, Header: d.header, Features: d.features.load(), Persist: d.persist.Load()}, fds
 }
 
 // Inherit goes on with a device that another process opened, by copies of its
@@ -66,17 +66,12 @@ func Inherit(cfg Config, h Handover, fds []int) (_ Device, err error) {
 		if link.Attrs().MTU == cfg.MTU {
 			cfg.MTU = 0
 		}
-		return d.configure(links, cfg)
+		return d.configure(links, cfg, true)
 	})
 	if err != nil {
 		return nil, err
 	}
-	if cfg.Persist != h.Persist {
-		if err := d.queues[0].setPersist(cfg.Persist); err != nil {
-			return nil, err
-		}
-	}
-	d.persist = cfg.Persist
+	d.persist.Store(h.Persist)
 	return d, nil
 }
 

@@ -32,7 +32,7 @@ type linuxDevice struct {
 	features features
 	header   int // length of the virtio-net header: HeaderLen or 0
 	queues   []*queue
-	persist  bool
+	persist  atomic.Bool
 
 	closeOnce sync.Once
 	closeErr  error
@@ -45,7 +45,7 @@ var _ Device = (*linuxDevice)(nil)
 
 // Open creates a TAP device, configures it and sets it up. The device
 // disappears with Close, or with the process, however that ends, unless
-// Config.Persist is set. On failure nothing is left behind that was not there
+// it persists (Persistent). On failure nothing is left behind that was not there
 // before. Errors are wrapped with the name of the device; see the package's Err
 // variables.
 func Open(cfg Config) (Device, error) {
@@ -84,7 +84,7 @@ func open(cfg Config) (_ *linuxDevice, err error) {
 	// would then take somebody else's away.
 	multi, found := cfg.Queues > 1, false
 	if link, err := links.LinkByName(cfg.Name); err == nil {
-		if !cfg.Persist {
+		if !cfg.Adopt {
 			return nil, existing(link)
 		}
 		if multi, err = adoptable(link, cfg.Queues); err != nil {
@@ -107,7 +107,7 @@ func open(cfg Config) (_ *linuxDevice, err error) {
 		if d.header != 0 {
 			err = d.openQueue(multi)
 		} else {
-			err = d.openPlainQueue(multi)
+			err = d.openPlainQueue(multi, found)
 		}
 		if err != nil {
 			return nil, err
@@ -120,16 +120,10 @@ func open(cfg Config) (_ *linuxDevice, err error) {
 			}
 		}
 	}
-	if err := d.configure(links, cfg); err != nil {
+	if err := d.configure(links, cfg, found); err != nil {
 		return nil, err
 	}
-	if cfg.Persist {
-		// At last, so that a failure above leaves nothing.
-		if err := d.queues[0].setPersist(true); err != nil {
-			return nil, err
-		}
-		d.persist = true
-	}
+	d.persist.Store(found)
 	return d, nil
 }
 
@@ -163,11 +157,12 @@ func (d *linuxDevice) openQueue(multi bool) error {
 	return nil
 }
 
-// openPlainQueue opens one descriptor without any offload.
-func (d *linuxDevice) openPlainQueue(multi bool) error {
+// openPlainQueue opens one descriptor without any offload. water would have a
+// device that persists do so no longer.
+func (d *linuxDevice) openPlainQueue(multi, persist bool) error {
 	ifc, err := water.New(water.Config{
 		DeviceType:             water.TAP,
-		PlatformSpecificParams: water.PlatformSpecificParams{Name: d.name, MultiQueue: multi},
+		PlatformSpecificParams: water.PlatformSpecificParams{Name: d.name, MultiQueue: multi, Persist: persist},
 	})
 	if err != nil {
 		var errno syscall.Errno
@@ -257,8 +252,9 @@ func setOffload(fd int, want Features) Features {
 	return VnetHeader
 }
 
-// configure gives the device what cfg asks for and sets it up.
-func (d *linuxDevice) configure(links *netlink.Handle, cfg Config) error {
+// configure gives the device what cfg asks for and sets it up. One that was there
+// may have some of it already.
+func (d *linuxDevice) configure(links *netlink.Handle, cfg Config, there bool) error {
 	link, err := links.LinkByName(d.name)
 	if err != nil {
 		return fmt.Errorf("find: %w", err)
@@ -287,8 +283,7 @@ func (d *linuxDevice) configure(links *netlink.Handle, cfg Config) error {
 			IP:   a.Addr().AsSlice(),
 			Mask: net.CIDRMask(a.Bits(), a.Addr().BitLen()),
 		}}
-		// A device that persisted has it already.
-		if err := links.AddrAdd(link, addr); err != nil && !errors.Is(err, unix.EEXIST) {
+		if err := links.AddrAdd(link, addr); err != nil && !(there && errors.Is(err, unix.EEXIST)) {
 			if a.Addr().Is6() && cfg.MTU != 0 && cfg.MTU < 1280 {
 				return fmt.Errorf("add address %v: %w: IPv6 needs an MTU of 1280 at least, and this is %d", a, err, cfg.MTU)
 			}

@@ -1,7 +1,6 @@
 package tap
 
 import (
-	"errors"
 	"fmt"
 	"os"
 
@@ -70,21 +69,17 @@ func Remove(name, netns string) error {
 	return nil
 }
 
-// Remove closes the device and has it vanish, also if it persists.
-func (d *linuxDevice) Remove() error {
-	var err error
-	if d.persist {
-		err = d.queues[0].setPersist(false)
-	}
-	return errors.Join(err, d.Close())
-}
-
-func (q *queue) setPersist(yes bool) error {
+// Persist has the device outlive this process, or not any more.
+func (d *linuxDevice) Persist(yes bool) error {
 	value := 0
 	if yes {
 		value = 1
 	}
-	return q.ioctl("TUNSETPERSIST", unix.TUNSETPERSIST, value)
+	if err := d.queues[0].ioctl("TUNSETPERSIST", unix.TUNSETPERSIST, value); err != nil {
+		return fmt.Errorf("tap %s: %w", d.name, err)
+	}
+	d.persist.Store(yes)
+	return nil
 }
 
 func (q *queue) setOffload(flags int) error {
