@@ -18,6 +18,9 @@ import (
 // out. Times are how long ago something was, or how long it still holds, in
 // nanoseconds.
 type State struct {
+	// At is Config.Clock when the State was made. Without a Clock of its own the
+	// endpoint that restores it knows by that how long ago it was.
+	At     time.Duration `json:"at"`
 	Uptime time.Duration `json:"uptime"`
 	// Counters are by the names of the program's own fields: those of another
 	// version that this one does not have are lost.
@@ -65,7 +68,7 @@ type PeerState struct {
 // state collects a State. e.mu is held.
 func (e *Endpoint) state() State {
 	now := e.now()
-	s := State{Uptime: now - e.started, Counters: counts(&e.counters), Paths: e.paths.state(now)}
+	s := State{At: now, Uptime: now - e.started, Counters: counts(&e.counters), Paths: e.paths.state(now)}
 	for _, o := range e.sorted() {
 		s.VNIs = append(s.VNIs, o.state(now))
 	}
@@ -119,9 +122,10 @@ func (o *overlay) state(now time.Duration) VNIState {
 // is as it was there: peers and entries that the user had added, what was
 // learned, with its age, and the counters.
 func (e *Endpoint) Restore(s State) {
-	now := e.now()
 	e.mu.Lock()
 	defer e.mu.Unlock()
+	// When it was made, in terms of this endpoint's clock.
+	now := min(e.now(), max(s.At, 0))
 	e.started = now - s.Uptime
 	addCounts(&e.counters, s.Counters)
 	for i := range s.VNIs {

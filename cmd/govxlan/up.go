@@ -78,7 +78,7 @@ func up(ctx context.Context, c *config.Config, stdout, stderr io.Writer) (err er
 	// leave one to everything else.
 	runtime.GOMAXPROCS(max(runtime.GOMAXPROCS(0), e.Workers+1))
 	var profiles net.Listener
-	if e.Pprof != "" {
+	if e.Pprof != "" && !e.Takeover {
 		if profiles, err = listenPprof(e.Pprof); err != nil {
 			return err
 		}
@@ -101,6 +101,10 @@ func up(ctx context.Context, c *config.Config, stdout, stderr io.Writer) (err er
 	}
 	tasks, ctx := errgroup.WithContext(ctx)
 	tasks.Go(func() error { return d.Run(ctx) })
+	tasks.Go(func() error { return tellService(ctx, d, log) })
+	if e.Pprof != "" && e.Takeover {
+		tasks.Go(func() error { return servePprofLate(ctx, e.Pprof, log) })
+	}
 	if profiles != nil {
 		tasks.Go(func() error { return servePprof(ctx, profiles) })
 	}

@@ -35,6 +35,8 @@ type Server struct {
 	endpoint Endpoint
 	version  string
 	listener net.Listener
+	socket   *net.UnixListener
+	takeover func(Takeover) (TakenOver, error)
 	http     http.Server
 }
 
@@ -60,19 +62,25 @@ func Listen(path string, endpoint Endpoint, version string) (*Server, error) {
 		listener.Close()
 		return nil, fmt.Errorf("control socket: %w", err)
 	}
-	s := &Server{endpoint: endpoint, version: version, listener: listener}
+	return newServer(listener.(*net.UnixListener), endpoint, version), nil
+}
+
+// newServer makes a server on a socket.
+func newServer(socket *net.UnixListener, endpoint Endpoint, version string) *Server {
+	s := &Server{endpoint: endpoint, version: version, listener: socket, socket: socket}
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /v1/status", s.status)
 	mux.HandleFunc("GET /v1/fdb", s.fdb)
 	s.fdbRoutes(mux)
 	s.neighbourRoutes(mux)
+	s.takeoverRoutes(mux)
 	s.http = http.Server{
 		Handler:        mux,
 		ReadTimeout:    5 * time.Second,
 		WriteTimeout:   30 * time.Second,
 		MaxHeaderBytes: 16 << 10,
 	}
-	return s, nil
+	return s
 }
 
 // Serve answers until ctx is done, then removes the socket.

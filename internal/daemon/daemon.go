@@ -6,7 +6,9 @@ import (
 	"fmt"
 	"net/netip"
 	"slices"
+	"strings"
 	"sync"
+	"sync/atomic"
 
 	"github.com/govxlan/govxlan/internal/config"
 	"github.com/govxlan/govxlan/internal/control"
@@ -25,6 +27,9 @@ type Daemon struct {
 	server   *control.Server
 	locals   []netip.Addr
 	downs    downWatches
+	version  string
+	heritage *heritage   // while it starts
+	offering atomic.Bool // another process takes over
 
 	mu       sync.Mutex // held while VNIs come, go and change
 	config   *config.Config
@@ -40,8 +45,37 @@ type Options struct {
 
 // Start makes what the configuration asks for, or nothing. It returns nil
 // without an error when ctx is done before anything was made.
-func Start(ctx context.Context, o Options) (_ *Daemon, err error) {
-	d := &Daemon{log: o.Log, config: o.Config}
+//
+// What a process before this one left is gone on with: with --takeover one that
+// runs, which then ends; else what the service manager has kept.
+func Start(ctx context.Context, o Options) (*Daemon, error) {
+	h, err := kept()
+	if err != nil {
+		o.Log.Warn("starting anew", zap.Error(err))
+	}
+	if h == nil {
+		return start(ctx, o, nil)
+	}
+	d, err := start(ctx, o, h)
+	if err == nil {
+		return d, nil
+	}
+	// Another configuration than before: frames are lost, as in any restart.
+	o.Log.Warn("what the process before left does not fit, starting anew", zap.Error(err))
+	return start(ctx, o, nil)
+}
+
+// start makes everything, of what there is in h, which it takes over in any case.
+func start(ctx context.Context, o Options, h *heritage) (_ *Daemon, err error) {
+	d := &Daemon{log: o.Log, config: o.Config, version: o.Version}
+	defer func() {
+		if err != nil && d.heritage != nil {
+			d.heritage.abandon(err)
+		}
+		d.heritage.close()
+		d.heritage = nil
+	}()
+	d.heritage = h
 	peers := make([][]netip.AddrPort, len(o.Config.Specs))
 	for i, s := range o.Config.Specs {
 		peers[i], err = config.ResolvePeers(ctx, s.Peers)
@@ -65,7 +99,24 @@ func Start(ctx context.Context, o Options) (_ *Daemon, err error) {
 	if err := o.Config.Endpoint.CheckFamilies(v4, v6); err != nil {
 		return nil, err
 	}
-	if d.conn, err = listen(o.Config, d.locals); err != nil {
+	if o.Config.Endpoint.Takeover && h == nil {
+		path, err := d.controlPath()
+		if err != nil {
+			return nil, err
+		}
+		if d.heritage, err = claim(ctx, path, o.Version); err != nil {
+			return nil, err
+		}
+		if d.heritage == nil {
+			d.log.Info("nothing runs that could be taken over: starting anew")
+		}
+	}
+	if d.heritage != nil {
+		d.conn, err = inherit(o.Config, d.locals, d.heritage)
+	} else {
+		d.conn, err = listen(o.Config, d.locals)
+	}
+	if err != nil {
 		return nil, &ListenError{Err: err, Local: d.locals}
 	}
 	e := o.Config.Endpoint
@@ -83,6 +134,10 @@ func Start(ctx context.Context, o Options) (_ *Daemon, err error) {
 	if d.server, err = d.listenControl(o.Version); err != nil {
 		return nil, errors.Join(err, d.close())
 	}
+	d.server.OnTakeover(d.onTakeover)
+	if err := d.succeed(); err != nil {
+		return nil, errors.Join(err, d.server.Close(), d.close())
+	}
 	if e.NoChecksum4 || e.NoChecksum6 {
 		d.log.Info("the outer UDP checksum is off, for which the kernel takes no UDP_SEGMENT: datagrams leave one by one")
 	}
@@ -94,6 +149,27 @@ func Start(ctx context.Context, o Options) (_ *Daemon, err error) {
 		zap.Int("train", d.conn.Limits().Segments), zap.Int("source_ports", d.conn.Limits().Flows),
 		zap.String("version", o.Version))
 	return d, nil
+}
+
+// succeed is the step of no return: the process before ends, and this one goes on
+// with what it knew.
+func (d *Daemon) succeed() error {
+	if h := d.heritage; h != nil {
+		s, err := h.commit()
+		if err != nil {
+			return err
+		}
+		h.adapt(&s, d.config, d.networks)
+		d.endpoint.Restore(s)
+		d.log.Info("going on in place of another process", zap.Int("process", h.Process), zap.String("version", h.Version))
+	}
+	d.server.Keep(true)
+	for _, n := range d.networks {
+		if err := n.persist(); err != nil {
+			d.log.Warn("the device goes with this process", zap.Error(err))
+		}
+	}
+	return nil
 }
 
 // underlays finds out how to reach what all VNIs send to, and with it the local
@@ -174,12 +250,42 @@ func (d *Daemon) Lines() []string {
 	return lines
 }
 
-// Run carries frames until ctx is done.
+// Summary says in a few words what runs.
+func (d *Daemon) Summary() string {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	var names []string
+	for _, n := range d.networks {
+		names = append(names, n.device.Name())
+	}
+	if len(names) > 3 {
+		names = append(names[:3], "...")
+	}
+	return fmt.Sprintf("version %s, VNIs: %d (%s)", d.version, len(d.networks), strings.Join(names, " "))
+}
+
+// Run carries frames until ctx is done, or another process takes over. Where a
+// service manager keeps descriptors over a restart, it leaves everything with
+// that.
 func (d *Daemon) Run(ctx context.Context) error {
-	tasks, ctx := errgroup.WithContext(ctx)
-	tasks.Go(func() error { return d.server.Serve(ctx) })
-	tasks.Go(func() error { return d.endpoint.Run(ctx) })
-	tasks.Go(func() error { return d.follow(ctx) })
+	inner, cancel := context.WithCancel(context.WithoutCancel(ctx))
+	defer cancel()
+	stop := context.AfterFunc(ctx, func() {
+		if keeps() {
+			if err := d.keep(); err != nil {
+				d.log.Warn("nothing is kept for the next start", zap.Error(err))
+			}
+		}
+		cancel()
+	})
+	defer stop()
+	tasks, inner := errgroup.WithContext(inner)
+	tasks.Go(func() error { return d.server.Serve(inner) })
+	tasks.Go(func() error {
+		defer cancel() // it may have been handed over
+		return d.endpoint.Run(inner)
+	})
+	tasks.Go(func() error { return d.follow(inner) })
 	err := tasks.Wait()
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -214,14 +320,25 @@ func (d *Daemon) look() {
 	}
 }
 
+// Ping waits until each worker has come round once, as long as ctx lasts.
+func (d *Daemon) Ping(ctx context.Context) error { return d.endpoint.Ping(ctx.Done()) }
+
+// controlPath is where the control socket is.
+func (d *Daemon) controlPath() (string, error) {
+	if path := d.config.Endpoint.Control; path != "" {
+		return path, nil
+	}
+	return control.DefaultPath(d.config.Endpoint.Port)
+}
+
 // listenControl opens the control socket, at its usual place by default.
 func (d *Daemon) listenControl(version string) (*control.Server, error) {
-	path := d.config.Endpoint.Control
-	if path == "" {
-		var err error
-		if path, err = control.DefaultPath(d.config.Endpoint.Port); err != nil {
-			return nil, err
-		}
+	path, err := d.controlPath()
+	if err != nil {
+		return nil, err
+	}
+	if server, err := d.heritage.listen(path, d.endpoint, version); server != nil || err != nil {
+		return server, err
 	}
 	return control.Listen(path, d.endpoint, version)
 }

@@ -40,11 +40,8 @@ func (d *Daemon) make(s *config.Spec, peers []netip.AddrPort, under *underlay) (
 	if device.Bridge == "" {
 		device.SuperframeBytes = vtep.SuperframeBytes(device.MTU)
 	}
-	dev, err := tap.Open(device)
+	dev, err := d.open(s, device)
 	if err != nil {
-		if errors.Is(err, tap.ErrExists) {
-			return nil, fmt.Errorf("%w: choose another with --name", err)
-		}
 		return nil, err
 	}
 	n := &network{spec: s, peers: peers, device: dev, unwatch: func() {}}
@@ -69,6 +66,35 @@ func (d *Daemon) make(s *config.Spec, peers []netip.AddrPort, under *underlay) (
 	}
 	d.networks = append(d.networks, n)
 	return n, nil
+}
+
+// open opens the device of a spec, or goes on with that of a process before this
+// one.
+func (d *Daemon) open(s *config.Spec, device tap.Config) (tap.Device, error) {
+	if h, fds, ok := d.heritage.device(s); ok {
+		if s.Device.MTU == 0 {
+			device.MTU = 0 // it followed the underlay, and goes on from there
+		}
+		return tap.Inherit(device, h, fds)
+	}
+	dev, err := tap.Open(device)
+	switch {
+	case errors.Is(err, tap.ErrExists):
+		return nil, fmt.Errorf("%w: choose another with --name, or go on with a device that persists by --persist", err)
+	case errors.Is(err, tap.ErrForeign), errors.Is(err, tap.ErrBusy):
+		return nil, fmt.Errorf("%w: choose another with --name, or remove it with 'ip link del %s'", err, device.Name)
+	}
+	return dev, err
+}
+
+// persist has the device outlive this process, or not any more, as the spec
+// says.
+func (n *network) persist() error {
+	dev, ok := n.device.(tap.Persistent)
+	if !ok {
+		return nil
+	}
+	return dev.Persist(n.spec.Persist)
 }
 
 // announce logs that a network is there.
@@ -108,8 +134,12 @@ func (n *network) forget() { n.unwatch() }
 // remove ends a network and removes its device. d.mu is held.
 func (d *Daemon) remove(n *network) error {
 	n.forget()
-	d.networks = slices.DeleteFunc(d.networks, func(other *network) bool { return other == n })
 	var errs []error
+	if dev, ok := n.device.(tap.Persistent); ok && n.spec.Persist {
+		// Whoever removes a VNI wants the device gone.
+		errs = append(errs, dev.Persist(false))
+	}
+	d.networks = slices.DeleteFunc(d.networks, func(other *network) bool { return other == n })
 	for _, m := range n.spec.VNIs() {
 		if err := d.endpoint.DelVNI(m.VNI); !errors.Is(err, vtep.ErrNoVNI) {
 			errs = append(errs, err)
