@@ -1,6 +1,7 @@
 package tap
 
 import (
+	"errors"
 	"fmt"
 	"os"
 
@@ -55,6 +56,9 @@ func kindOf(link netlink.Link) string {
 func Remove(name, netns string) error {
 	err := namespace.Do(netns, func() error {
 		link, err := netlink.LinkByName(name)
+		if errors.As(err, new(netlink.LinkNotFoundError)) {
+			return errors.New("there is no such device")
+		}
 		if err != nil {
 			return err
 		}

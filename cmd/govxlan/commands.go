@@ -8,6 +8,7 @@ func commands() []*cobra.Command {
 		newBenchCommand(),
 		newDecodeCommand(),
 		newDemoCommand(),
+		newDownCommand(),
 		newFDBCommand(),
 		newMonitorCommand(),
 		newNeighCommand(),

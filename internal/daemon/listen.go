@@ -42,8 +42,13 @@ func inherit(c *config.Config, local []netip.Addr, h *heritage) (transport.Conn,
 	conn, err := transport.InheritUDP(udpConfig(c, local), h.Descriptors.Conn, h.conn())
 	var differ *transport.DifferError
 	if errors.As(err, &differ) {
-		return nil, fmt.Errorf("take over: --%s is %v here, and %v in the endpoint that runs, whose sockets have it for good: give the same, or stop that one and start this",
-			flagOf[differ.Field], differ.Want, differ.Have)
+		values := "is not that of the endpoint that runs"
+		switch differ.Field {
+		case "Local", "Port", "Device", "Receivers", "TTL", "MulticastTTL":
+			values = fmt.Sprintf("is %v here, and %v in the endpoint that runs", differ.Want, differ.Have)
+		}
+		return nil, fmt.Errorf("take over: --%s %s, whose sockets have it for good: give the same, or stop that one and start this",
+			flagOf[differ.Field], values)
 	}
 	return conn, err
 }

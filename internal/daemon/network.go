@@ -75,7 +75,11 @@ func (d *Daemon) open(s *config.Spec, device tap.Config) (tap.Device, error) {
 		if s.Device.MTU == 0 {
 			device.MTU = 0 // it followed the underlay, and goes on from there
 		}
-		return tap.Inherit(device, h, fds)
+		dev, err := tap.Inherit(device, h, fds)
+		if err != nil {
+			return nil, fmt.Errorf("take over: the device of %v is %s: %w: give the same --name, --netns, --queues and --offload, or stop the endpoint that runs and start this one", s, h.Name, err)
+		}
+		return dev, nil
 	}
 	dev, err := tap.Open(device)
 	switch {

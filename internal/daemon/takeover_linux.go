@@ -88,19 +88,17 @@ func (d *Daemon) onTakeover(wish control.Takeover) (control.TakenOver, error) {
 	go func() {
 		defer d.offering.Store(false)
 		defer c.Close()
-		if err := d.offer(c); err != nil {
+		if err := d.offer(c, log); err != nil {
 			log.Warn("not taken over, this process goes on", zap.Error(err))
 			// If it still listens.
 			_ = c.Send(word{Error: err.Error()}, nil, switching)
-			return
 		}
-		log.Info("taken over by another process")
 	}()
 	return me, nil
 }
 
 // offer hands everything over. nil: this process has nothing any more, and ends.
-func (d *Daemon) offer(c *handover.Channel) error {
+func (d *Daemon) offer(c *handover.Channel, log *zap.Logger) error {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	t, fds, err := d.bequeath()
@@ -120,6 +118,7 @@ func (d *Daemon) offer(c *handover.Channel) error {
 	if err := hear(c, func(w word) bool { return w.Ready }, preparing); err != nil {
 		return err
 	}
+	since := time.Now()
 	return d.endpoint.HandOver(func(now vtep.Descriptors, _ []int, s vtep.State) error {
 		if !reflect.DeepEqual(now, t.Descriptors) {
 			return errors.New("devices or groups came or went meanwhile: try again")
@@ -136,6 +135,7 @@ func (d *Daemon) offer(c *handover.Channel) error {
 			return err
 		}
 		d.server.Keep(false)
+		log.Info("taken over by another process", zap.Duration("paused", time.Since(since)))
 		return nil
 	})
 }
