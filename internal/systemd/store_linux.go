@@ -3,7 +3,6 @@ package systemd
 import (
 	"errors"
 	"fmt"
-	"net"
 	"os"
 	"strconv"
 	"strings"
@@ -75,18 +74,18 @@ func send(state string, fd int) error {
 	if path == "" {
 		return errors.New("NOTIFY_SOCKET is not set: no service manager runs this")
 	}
-	// net writes the leading @ of an abstract name as it has to be.
-	conn, err := net.DialUnix("unixgram", nil, &net.UnixAddr{Name: path, Net: "unixgram"})
+	socket, err := unix.Socket(unix.AF_UNIX, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0)
 	if err != nil {
-		return fmt.Errorf("notify the service manager: %w", err)
+		return os.NewSyscallError("socket", err)
 	}
-	defer conn.Close()
+	defer unix.Close(socket)
 	var rights []byte
 	if fd >= 0 {
 		rights = unix.UnixRights(fd)
 	}
-	if _, _, err := conn.WriteMsgUnix([]byte(state), rights, nil); err != nil {
-		return fmt.Errorf("notify the service manager: %w", err)
+	// A leading @ of the path becomes the zero byte of an abstract name.
+	if err := unix.Sendmsg(socket, []byte(state), rights, &unix.SockaddrUnix{Name: path}, unix.MSG_NOSIGNAL); err != nil {
+		return fmt.Errorf("notify the service manager: %w", os.NewSyscallError("sendmsg", err))
 	}
 	return nil
 }
