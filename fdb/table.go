@@ -45,10 +45,8 @@ type Table struct {
 	current     atomic.Pointer[array]
 	replication atomic.Pointer[replication]
 	seed        seed
-	maxEntries  int // negative: no bound
 	ageing      atomic.Int64
 	nexthops    atomic.Pointer[map[uint32]*nexthops] // replaced as a whole
-	boundAll    bool
 
 	// Keeps what writers change off the cache line that readers need.
 	_ [64]byte
@@ -61,14 +59,14 @@ type Table struct {
 	interned    map[Remote]uint32
 	remoteLimit int // interned remotes at which the unused ones are dropped
 	notify      func(Event)
+	maxEntries  int // negative: no bound
+	boundAll    bool
 }
 
 // New returns an empty table.
 func New(c Config) *Table {
-	t := &Table{seed: newSeed(), maxEntries: c.MaxEntries, boundAll: c.BoundAll}
-	if c.MaxEntries == 0 {
-		t.maxEntries = DefaultMaxEntries
-	}
+	t := &Table{seed: newSeed()}
+	t.SetLimit(c.MaxEntries, c.BoundAll)
 	t.SetAgeing(c.Ageing)
 	t.replication.Store(new(replication))
 	t.nexthops.Store(new(map[uint32]*nexthops))
@@ -248,7 +246,22 @@ func (t *Table) Len() int {
 func (t *Table) Learned() int { return int(t.learned.Load()) }
 
 // MaxEntries returns Config.MaxEntries as it is in use, negative for no bound.
-func (t *Table) MaxEntries() int { return t.maxEntries }
+func (t *Table) MaxEntries() int {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.maxEntries
+}
+
+// SetLimit changes Config.MaxEntries and Config.BoundAll. Entries that are there
+// already stay, should they be too many.
+func (t *Table) SetLimit(maxEntries int, boundAll bool) {
+	if maxEntries == 0 {
+		maxEntries = DefaultMaxEntries
+	}
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.maxEntries, t.boundAll = maxEntries, boundAll
+}
 
 // stampOf returns now as a time stamp. Stamps wrap after 13.6 years, and are
 // compared round the circle, so that nothing happens when they do.

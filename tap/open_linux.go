@@ -279,11 +279,7 @@ func (d *linuxDevice) configure(links *netlink.Handle, cfg Config, there bool) e
 		}
 	}
 	for _, a := range cfg.Addrs {
-		addr := &netlink.Addr{IPNet: &net.IPNet{
-			IP:   a.Addr().AsSlice(),
-			Mask: net.CIDRMask(a.Bits(), a.Addr().BitLen()),
-		}}
-		if err := links.AddrAdd(link, addr); err != nil && !(there && errors.Is(err, unix.EEXIST)) {
+		if err := links.AddrAdd(link, ipAddr(a)); err != nil && !(there && errors.Is(err, unix.EEXIST)) {
 			if a.Addr().Is6() && cfg.MTU != 0 && cfg.MTU < 1280 {
 				return fmt.Errorf("add address %v: %w: IPv6 needs an MTU of 1280 at least, and this is %d", a, err, cfg.MTU)
 			}
@@ -291,12 +287,9 @@ func (d *linuxDevice) configure(links *netlink.Handle, cfg Config, there bool) e
 		}
 	}
 	if cfg.Bridge != "" {
-		bridge, err := links.LinkByName(cfg.Bridge)
+		bridge, err := bridgeByName(links.LinkByName, cfg.Bridge)
 		if err != nil {
-			return fmt.Errorf("bridge %s: %w (make it with 'ip link add %s type bridge')", cfg.Bridge, ErrNoBridge, cfg.Bridge)
-		}
-		if bridge.Type() != "bridge" {
-			return fmt.Errorf("bridge %s: %w: it is a %s device", cfg.Bridge, ErrNoBridge, bridge.Type())
+			return err
 		}
 		if err := links.LinkSetMaster(link, bridge); err != nil {
 			return fmt.Errorf("join bridge %s: %w", cfg.Bridge, err)

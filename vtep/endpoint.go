@@ -255,36 +255,21 @@ func (e *Endpoint) AddVNI(cfg VNIConfig) error {
 	if cfg.Device == nil {
 		return fmt.Errorf("vtep: add VNI %v: VNIConfig.Device is missing", cfg.VNI)
 	}
-	outer, err := cfg.Outer.policy()
-	if err != nil {
-		return fmt.Errorf("vtep: add VNI %v: %w", cfg.VNI, err)
-	}
-	if cfg.VLAN > VLANDrop {
-		return fmt.Errorf("vtep: add VNI %v: VNIConfig.VLAN is %d, none of VLANKeep, VLANStrip and VLANDrop", cfg.VNI, cfg.VLAN)
-	}
-	header, err := newHeaderPolicy(&cfg)
+	p, err := newPolicy(&cfg, e.missedNeighbour)
 	if err != nil {
 		return fmt.Errorf("vtep: add VNI %v: %w", cfg.VNI, err)
 	}
 	o := &overlay{
 		vni:          cfg.VNI,
-		outer:        outer,
-		header:       header,
-		vlan:         cfg.VLAN,
 		device:       cfg.Device,
 		table:        fdb.New(fdb.Config{MaxEntries: cfg.MaxEntries, BoundAll: cfg.BoundAll, Ageing: cfg.Ageing}),
-		learn:        !cfg.DisableLearning,
-		allowUnknown: cfg.AllowUnknownVTEPs,
 		toldFeatures: cfg.Device.Features(),
-		clampMSS:     cfg.ClampMSS,
 	}
+	o.policy.Store(p)
 	copy(o.mac[:], cfg.Device.MAC())
 	o.senders.Store(&map[netip.Addr]*peer{})
 	if e.findPaths {
 		o.paths = &e.paths
-	}
-	if o.neighbours, err = newNeighbours(&cfg, e.missedNeighbour); err != nil {
-		return fmt.Errorf("vtep: VNI %v: %w", cfg.VNI, err)
 	}
 	for _, a := range cfg.Peers {
 		if err := o.addPeer(a); err != nil {
@@ -325,13 +310,18 @@ func (e *Endpoint) AddVNI(cfg VNIConfig) error {
 	if e.carrying() {
 		e.transmit(o)
 	}
+	e.hurryFor(o)
+	return nil
+}
+
+// hurryFor wakes the sweeper when entries of a VNI live shortly.
+func (e *Endpoint) hurryFor(o *overlay) {
 	if a := o.table.Ageing(); a > 0 && a < 4*longestSweep {
 		select {
 		case e.hurry <- struct{}{}:
 		default:
 		}
 	}
-	return nil
 }
 
 // DelVNI ends a VNI and closes its device, that of a trunk with the last of its
@@ -481,8 +471,8 @@ func (e *Endpoint) sweep(ctx context.Context) {
 		for _, o := range e.overlays {
 			o.table.Age(e.now())
 			o.forgetDynamic()
-			if o.neighbours != nil {
-				o.neighbours.table.Age(e.now())
+			if n := o.policy.Load().neighbours; n != nil {
+				n.table.Age(e.now())
 			}
 			e.tellRefused(o)
 			if a := o.table.Ageing(); a > 0 {

@@ -7,7 +7,6 @@ import (
 	"slices"
 	"sync"
 
-	"github.com/govxlan/govxlan/fdb"
 	"github.com/govxlan/govxlan/transport"
 	"github.com/govxlan/govxlan/vxlan"
 	"go.uber.org/zap"
@@ -226,34 +225,11 @@ func (e *Endpoint) leaveGroup(o *overlay, u groupUse) {
 	rest := slices.DeleteFunc(slices.Clone(o.uses()), func(v groupUse) bool { return v.Addr == u.Addr })
 	o.setUses(rest)
 	if len(rest) == 0 {
-		o.forgetMembers()
+		o.forget(func(p *peer) *bool { return &p.member })
 	}
 	if u.m.users--; u.m.users == 0 {
 		delete(e.groups, u.m.addr)
 		e.ending = append(e.ending, u.m)
-	}
-}
-
-// forgetMembers takes back what only groups allowed. Endpoint.mu is held.
-func (o *overlay) forgetMembers() {
-	var gone []fdb.Remote
-	o.changeSenders(func(m map[netip.Addr]*peer) {
-		for a, was := range m {
-			if !was.member {
-				continue
-			}
-			p := *was
-			p.member = false
-			if p.reasons() {
-				m[a] = &p
-				continue
-			}
-			delete(m, a)
-			gone = append(gone, p.remote)
-		}
-	})
-	for _, r := range gone {
-		o.table.DelRemote(r)
 	}
 }
 
@@ -273,7 +249,7 @@ func (e *Endpoint) admitUnlisted(o *overlay, source netip.Addr, via *membership)
 			return e.admitStranger(o, source, u.Addr.Port(), func(p *peer) { p.member = true })
 		}
 	}
-	if o.allowUnknown {
+	if o.policy.Load().allowUnknown {
 		return e.admitStranger(o, source, 0, func(p *peer) { p.stranger = true })
 	}
 	return nil

@@ -119,7 +119,7 @@ func (c *groupCounts) status() []GroupStatus {
 // inspect judges the header of a packet: whether the frame may go on, and
 // whether its source must not be learned.
 func (out *outlet) inspect(b []byte) (ok, dontLearn bool) {
-	p := &out.o.header
+	p := &out.policy.header
 	if vxlan.ReservedBits(b)&p.refused != 0 {
 		out.tally.reservedBits++
 		return false, false

@@ -303,8 +303,8 @@ func TestRestore(t *testing.T) {
 	o.table.Learn(fdb.MAC(one), fdb.Remote{Addr: vtepA}, clock-time.Minute)
 	o.table.Learn(fdb.MAC{2, 0, 0, 0, 1, 2}, fdb.Remote{Addr: netip.MustParseAddrPort("203.0.113.77:4789")}, clock-time.Second)
 	check(e.AddNeighbour(handedVNI, Neighbour{IP: netip.MustParseAddr("10.0.0.9"), MAC: one, Router: true}))
-	o.neighbours.table.Note(neighbour.Claim{IP: netip.MustParseAddr("10.0.0.8"), MAC: one}, true, clock-time.Minute)
-	o.header.groups.add(77)
+	o.policy.Load().neighbours.table.Note(neighbour.Claim{IP: netip.MustParseAddr("10.0.0.8"), MAC: one}, true, clock-time.Minute)
+	o.policy.Load().header.groups.add(77)
 	// Every counter there is, each with a value of its own.
 	next := uint64(1000)
 	fill := func(of any) {

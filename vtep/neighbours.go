@@ -88,9 +88,7 @@ func newNeighbours(cfg *VNIConfig, missed func(NeighbourMiss)) (*neighbours, err
 		}
 		return nil, nil
 	}
-	n := &neighbours{mode: cfg.ARP, missed: missed, table: neighbour.New(neighbour.Config{
-		Snoop: cfg.SnoopNeighbours, MaxSnooped: cfg.MaxEntries, Ageing: cfg.Ageing,
-	})}
+	n := &neighbours{mode: cfg.ARP, missed: missed, table: neighbour.New(neighbourConfig(cfg))}
 	for _, s := range cfg.Neighbours {
 		if err := n.table.Add(s.IP, s.MAC, s.Router); err != nil {
 			return nil, fmt.Errorf("neighbour %w", err)
@@ -134,7 +132,7 @@ func (t *transmitter) neighbour(f *tap.Frame) bool {
 		return false
 	}
 	o := t.o
-	n := o.neighbours
+	n := t.policy.neighbours
 	if n.table.Note(m.Claim, true, t.e.now()) == neighbour.Full {
 		o.tx.neighbourFull.Add(1)
 	}
@@ -219,10 +217,11 @@ func (e *Endpoint) DelNeighbour(v vxlan.VNI, ip netip.Addr) error {
 
 func (e *Endpoint) changeNeighbours(v vxlan.VNI, what string, f func(*neighbour.Table) error) error {
 	return e.change(v, what, func(o *overlay) error {
-		if o.neighbours == nil {
+		n := o.policy.Load().neighbours
+		if n == nil {
 			return ErrARPFlood
 		}
-		return f(o.neighbours.table)
+		return f(n.table)
 	})
 }
 
@@ -248,10 +247,11 @@ func (e *Endpoint) Neighbours(only ...vxlan.VNI) []NeighbourStatus {
 	e.mu.Unlock()
 	all := []NeighbourStatus{}
 	for _, o := range overlays {
-		if o.neighbours == nil || len(only) > 0 && !slices.Contains(only, o.vni) {
+		neighbours := o.policy.Load().neighbours
+		if neighbours == nil || len(only) > 0 && !slices.Contains(only, o.vni) {
 			continue
 		}
-		for n := range o.neighbours.table.All(now) {
+		for n := range neighbours.table.All(now) {
 			s := NeighbourStatus{VNI: o.vni, IP: n.IP, MAC: n.MAC, Kind: "static", Router: n.Router, Here: n.Here}
 			if !n.Static {
 				age := seconds(n.Age)

@@ -231,7 +231,9 @@ func TestARPNotAnsweredForNearStations(t *testing.T) {
 	}
 	// And without the FDB, a word of his from there will do.
 	p = setup(bob)
-	p.o.learn = false
+	without := *p.o.policy.Load()
+	without.learn = false
+	p.o.policy.Store(&without)
 	p.send(question{src: bob, from: bob4, target: alice4}.frame(t))
 	p.arrive(vtepA.Addr(), question{src: bob, from: bob4, target: bob4, reply: true}.frame(t))
 	if got := p.fateOf(ask.frame(t)); got != answered {
@@ -287,7 +289,7 @@ func TestSnoopedNeighbours(t *testing.T) {
 	}
 	// They age, the static ones stay.
 	p.rig.now += 11 * time.Second
-	p.o.neighbours.table.Age(p.rig.now)
+	p.o.policy.Load().neighbours.table.Age(p.rig.now)
 	if n := p.rig.e.Neighbours(10); len(n) != 2 || n[0].Kind != "static" || n[1].Kind != "static" {
 		t.Errorf("after their time: %+v", n)
 	}

@@ -18,29 +18,24 @@ type overlay struct {
 	device tap.Device
 	mac    vxlan.MAC // of the device
 	table  *fdb.Table
-	learn  bool
-	outer  outerPolicy
-	header headerPolicy
-	vlan   VLANMode
 	trunk  *trunk // nil: the device is this VNI's alone
 	vid    uint16 // on the trunk; 0 = frames without a tag
-	// neighbours is nil where requests are flooded.
-	neighbours *neighbours
+	// policy is what may change while frames flow. It is read once a batch, and
+	// replaced as a whole, under Endpoint.mu.
+	policy atomic.Pointer[policy]
 
 	// senders are the VTEPs whose frames are accepted, by address alone: the
 	// source port says nothing about who it is (RFC 7348 section 5). Replaced
 	// as a whole, under Endpoint.mu.
-	senders      atomic.Pointer[map[netip.Addr]*peer]
-	allowUnknown bool
+	senders atomic.Pointer[map[netip.Addr]*peer]
 	// groups are the multicast groups, nil without any. Replaced as a whole,
 	// under Endpoint.mu.
 	groups atomic.Pointer[[]groupUse]
 
 	// dynamic entries of the user: the remotes whose frames are accepted for
 	// them, since they may move or go by themselves. Under Endpoint.mu.
-	dynamic  map[vxlan.MAC]fdb.Remote
-	paths    *paths // of the endpoint; nil: not to be found out
-	clampMSS bool
+	dynamic map[vxlan.MAC]fdb.Remote
+	paths   *paths // of the endpoint; nil: not to be found out
 
 	toldFeatures tap.Features // last logged; under Endpoint.mu
 

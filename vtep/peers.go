@@ -3,6 +3,7 @@ package vtep
 import (
 	"fmt"
 	"net/netip"
+	"slices"
 
 	"github.com/govxlan/govxlan/fdb"
 	"github.com/govxlan/govxlan/vxlan"
@@ -18,6 +19,14 @@ func (e *Endpoint) AddPeer(v vxlan.VNI, a netip.AddrPort) error {
 // from it.
 func (e *Endpoint) DelPeer(v vxlan.VNI, a netip.AddrPort) error {
 	return e.change(v, "delete peer", func(o *overlay) error { return o.delPeer(a) })
+}
+
+// Flood returns the flood list of a VNI: its peers, and its groups.
+func (e *Endpoint) Flood(v vxlan.VNI) (list []fdb.Remote, err error) {
+	return list, e.change(v, "flood list", func(o *overlay) error {
+		list = slices.Clone(o.table.Flood())
+		return nil
+	})
 }
 
 // AddStatic binds a MAC to a VTEP, and accepts that VTEP's frames. What was

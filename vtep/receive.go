@@ -53,6 +53,7 @@ type endpointTally struct{ badHeader, shortFrame, unknownVNI uint64 }
 // outlet is one receiver's way into one device.
 type outlet struct {
 	o        *overlay
+	policy   *policy // of this batch
 	writer   tap.Writer
 	coalesce tap.Coalescer
 	tally    rxTally
@@ -213,13 +214,13 @@ func (r *receiver) packet(b []byte, segment int, tos uint8, now time.Duration) {
 		return
 	}
 	dontLearn := false
-	if out.o.header.inspects {
+	if out.policy.header.inspects {
 		var ok bool
 		if ok, dontLearn = out.inspect(b); !ok {
 			return
 		}
 	}
-	if out.o.vlan != VLANKeep && tap.VLANTagged(frame) {
+	if out.policy.vlan != VLANKeep && tap.VLANTagged(frame) {
 		out.tally.vlan++
 		return
 	}
@@ -233,11 +234,11 @@ func (r *receiver) packet(b []byte, segment int, tos uint8, now time.Duration) {
 	if outer := vxlan.ECN(tos & 3); outer != vxlan.NotECT && !out.mark(frame, outer) {
 		return
 	}
-	if out.o.clampMSS {
+	if out.policy.clampMSS {
 		r.clamp(frame)
 	}
-	if o := out.o; o.neighbours != nil && o.neighbours.heard(frame, now) {
-		o.rx.neighbourFull.Add(1)
+	if n := out.policy.neighbours; n != nil && n.heard(frame, now) {
+		out.o.rx.neighbourFull.Add(1)
 	}
 	size := len(frame)
 	if out.o.vid != 0 {
@@ -274,13 +275,14 @@ func (r *receiver) turn(v vxlan.VNI, now time.Duration) bool {
 	}
 	if !out.dirty {
 		out.dirty = true
+		out.policy = o.policy.Load()
 		out.coalesce.MTU = o.device.MTU() // may change at any time
 		r.dirty = append(r.dirty, out)
 	}
 	r.out = out
 	r.peer = o.sender(r.source)
 	r.own = r.group != nil && r.e.owns(r.group, r.source)
-	if r.peer == nil && !r.own && (o.allowUnknown || o.groups.Load() != nil) {
+	if r.peer == nil && !r.own && (out.policy.allowUnknown || o.groups.Load() != nil) {
 		r.peer = r.e.admitUnlisted(o, r.source, r.group)
 	}
 	r.ok = r.peer != nil && !r.own
@@ -302,13 +304,13 @@ func (r *receiver) learn(mac fdb.MAC, dontLearn bool, now time.Duration) bool {
 		return false
 	}
 	outcome := fdb.Static
-	if dontLearn && o.learn {
+	if dontLearn && out.policy.learn {
 		// Static entries hold all the same. Nobody sends from no address, so
 		// that is what asks for them alone.
 		if o.table.Learn(mac, fdb.Remote{}, now) != fdb.Static {
 			return true
 		}
-	} else if o.learn {
+	} else if out.policy.learn {
 		outcome = o.table.Learn(mac, r.peer.remote, now)
 	}
 	switch outcome {
@@ -333,7 +335,7 @@ func (out *outlet) mark(frame []byte, outer vxlan.ECN) bool {
 	if in.Parse(frame) != nil || in.L3 == 0 {
 		return true // not IP: nothing to mark
 	}
-	e, verdict := out.o.outer.decap(outer, in.ECN())
+	e, verdict := out.policy.outer.decap(outer, in.ECN())
 	switch verdict {
 	case vxlan.ECNDrop:
 		out.tally.ecn++

@@ -87,9 +87,10 @@ func (ps *paths) state(now time.Duration) (list []PathState) {
 }
 
 func (o *overlay) state(now time.Duration) VNIState {
+	p := o.policy.Load()
 	v := VNIState{
 		VNI: o.vni, Rx: counts(&o.rx), Tx: counts(&o.tx),
-		Nexthops: o.table.Nexthops(), Groups: o.header.groups.status(),
+		Nexthops: o.table.Nexthops(), Groups: p.header.groups.status(),
 	}
 	for _, r := range o.table.Flood() {
 		if !r.Addr.Addr().IsMulticast() {
@@ -99,8 +100,8 @@ func (o *overlay) state(now time.Duration) VNIState {
 	for f := range o.table.All(now) {
 		v.Entries = append(v.Entries, f)
 	}
-	if o.neighbours != nil {
-		for n := range o.neighbours.table.All(now) {
+	if p.neighbours != nil {
+		for n := range p.neighbours.table.All(now) {
 			v.Neighbours = append(v.Neighbours, n)
 		}
 	}
@@ -151,11 +152,12 @@ func (ps *paths) restore(s PathState, now time.Duration) {
 // restore takes up a VNI. What the table refuses, since this endpoint has other
 // limits than the one before, is left out. Endpoint.mu is held.
 func (o *overlay) restore(s *VNIState, now time.Duration) {
+	policy := o.policy.Load()
 	addCounts(&o.rx, s.Rx)
 	addCounts(&o.tx, s.Tx)
 	for _, g := range s.Groups {
-		if o.header.groups != nil {
-			o.header.groups.set(g.Group, g.RxFrames)
+		if policy.header.groups != nil {
+			policy.header.groups.set(g.Group, g.RxFrames)
 		}
 	}
 	for _, r := range s.Flood {
@@ -180,19 +182,19 @@ func (o *overlay) restore(s *VNIState, now time.Duration) {
 	}
 	// Learned ones come last: only VTEPs that may speak have any.
 	for _, f := range s.Entries {
-		if f.Kind == fdb.KindLearned && o.learn && o.sender(f.Remote.Addr.Addr()) != nil && f.MAC != fdb.MAC(o.mac) {
+		if f.Kind == fdb.KindLearned && policy.learn && o.sender(f.Remote.Addr.Addr()) != nil && f.MAC != fdb.MAC(o.mac) {
 			o.table.Learn(f.MAC, f.Remote, now-f.Age)
 		}
 	}
-	if o.neighbours == nil {
+	if policy.neighbours == nil {
 		return
 	}
 	for _, n := range s.Neighbours {
 		if n.Static {
-			_ = o.neighbours.table.Add(n.IP, n.MAC, n.Router)
+			_ = policy.neighbours.table.Add(n.IP, n.MAC, n.Router)
 			continue
 		}
-		o.neighbours.table.Note(neighbour.Claim{IP: n.IP, MAC: n.MAC, Router: n.Router, TellsRouter: true}, n.Here, now-n.Age)
+		policy.neighbours.table.Note(neighbour.Claim{IP: n.IP, MAC: n.MAC, Router: n.Router, TellsRouter: true}, n.Here, now-n.Age)
 	}
 }
 
@@ -207,7 +209,7 @@ func (o *overlay) restorePeer(s *PeerState, now time.Duration) {
 		switch {
 		case s.Member && len(o.uses()) > 0:
 			o.admit(r, func(p *peer) { p.member = true })
-		case s.Stranger && o.allowUnknown:
+		case s.Stranger && o.policy.Load().allowUnknown:
 			o.admit(r, func(p *peer) { p.stranger = true })
 		default:
 			return

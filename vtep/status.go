@@ -156,9 +156,9 @@ func (o *overlay) status(now time.Duration) VNIStatus {
 		ARP:      ARPFlood.String(),
 		Peers:    []PeerStatus{},
 		Counters: read(&o.rx, &o.tx),
-		Groups:   o.header.groups.status(),
+		Groups:   o.policy.Load().header.groups.status(),
 	}
-	if n := o.neighbours; n != nil {
+	if n := o.policy.Load().neighbours; n != nil {
 		v.ARP, v.Neighbours = n.mode.String(), n.table.Len()
 	}
 	for a, p := range *o.senders.Load() {

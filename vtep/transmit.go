@@ -31,6 +31,7 @@ const (
 type transmitter struct {
 	e      *Endpoint
 	o      *overlay // of a trunk: that of the frames at hand
+	policy *policy  // of o, for the frames at hand
 	queue  int      // of the device
 	reader tap.Reader
 	sender transport.Sender
@@ -142,8 +143,9 @@ func (w *workshop) pack(t *transmitter, frames []tap.Frame) {
 
 // packOwn makes trains of frames that are all of t.o.
 func (w *workshop) packOwn(t *transmitter, frames []tap.Frame) {
+	t.policy = t.o.policy.Load()
 	w.sort(t, frames)
-	header := binary.BigEndian.Uint64(headerBytes(t.o.vni)) | t.o.header.extension
+	header := binary.BigEndian.Uint64(headerBytes(t.o.vni)) | t.policy.header.extension
 	for i := range w.lanes {
 		w.buildAll(t, &w.lanes[i], frames, header)
 	}
@@ -182,7 +184,7 @@ func headerBytes(v vxlan.VNI) []byte {
 
 // sort looks every frame up and puts it into its lane.
 func (w *workshop) sort(t *transmitter, frames []tap.Frame) {
-	o := t.o
+	o, policy := t.o, t.policy
 	w.lanes = w.lanes[:0]
 	w.frames = w.frames[:0]
 	if t.e.findPaths {
@@ -200,7 +202,7 @@ func (w *workshop) sort(t *transmitter, frames []tap.Frame) {
 	for i := range frames {
 		f := &frames[i]
 		w.frames = append(w.frames, pending{next: -1})
-		if o.vlan != VLANKeep && tap.VLANTagged(f.Bytes) && !o.untag(f) {
+		if policy.vlan != VLANKeep && tap.VLANTagged(f.Bytes) && !policy.untag(f) {
 			o.tx.dropVLAN.Add(w.standsFor(f))
 			continue
 		}
@@ -208,7 +210,7 @@ func (w *workshop) sort(t *transmitter, frames []tap.Frame) {
 			o.tx.dropBadFrame.Add(1)
 			continue
 		}
-		if o.neighbours != nil && t.neighbour(f) {
+		if policy.neighbours != nil && t.neighbour(f) {
 			continue
 		}
 		var replicas []fdb.Remote
@@ -227,7 +229,7 @@ func (w *workshop) sort(t *transmitter, frames []tap.Frame) {
 		}
 		p := &w.frames[i]
 		p.hash = w.inner.Hash
-		p.outer = o.outer.of(&w.inner)
+		p.outer = policy.outer.of(&w.inner)
 		w.enqueue(o, to, replicas, uint32(uint64(p.hash)*flows>>32), int32(i))
 	}
 }
@@ -275,7 +277,7 @@ func (w *workshop) build(t *transmitter, l *lane, frames []tap.Frame, header uin
 			w.addSuperframe(t, l, p, f, header)
 			continue
 		}
-		if t.o.clampMSS {
+		if t.policy.clampMSS {
 			t.clamp(l, f)
 		}
 		if tap.CompleteChecksum(&f.Header, f.Bytes) != nil {

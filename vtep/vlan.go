@@ -32,8 +32,8 @@ const (
 
 // untag does with a tagged frame of the device what the VNI wants, and says
 // whether it may go on.
-func (o *overlay) untag(f *tap.Frame) bool {
-	if o.vlan == VLANDrop {
+func (p *policy) untag(f *tap.Frame) bool {
+	if p.vlan == VLANDrop {
 		return false
 	}
 	for range mostTags {

@@ -6,6 +6,7 @@ import "github.com/spf13/cobra"
 func commands() []*cobra.Command {
 	return []*cobra.Command{
 		newBenchCommand(),
+		newConfigCommand(),
 		newDecodeCommand(),
 		newDemoCommand(),
 		newDownCommand(),
@@ -14,8 +15,10 @@ func commands() []*cobra.Command {
 		newNeighCommand(),
 		newNexthopCommand(),
 		newPeerCommand(),
+		newReloadCommand(),
 		newStatusCommand(),
 		newUpCommand(),
 		newVersionCommand(),
+		newVNICommand(),
 	}
 }

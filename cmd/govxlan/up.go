@@ -6,9 +6,9 @@ import (
 	"fmt"
 	"io"
 	"net"
-	"net/netip"
 	"os"
 	"os/signal"
+	"path/filepath"
 	"runtime"
 	"syscall"
 
@@ -20,12 +20,14 @@ import (
 )
 
 func newUpCommand() *cobra.Command {
-	var typed config.Values
+	var source config.Source
 	cmd := &cobra.Command{
-		Use:   "up --vni N --peer ADDR [flags]",
+		Use:   "up {--vni N --peer ADDR | --config FILE} [flags]",
 		Short: "Run a VXLAN endpoint until it is interrupted",
 		Long: `Run one VTEP in the foreground: create a TAP device, join it to the peers, print
-one line when frames can flow, and remove everything on SIGINT or SIGTERM.`,
+one line when frames can flow, and remove everything on SIGINT or SIGTERM. One
+process owns one UDP port and carries many VNIs: those of --config, and those that
+'govxlan vni add' gives it. SIGHUP has it read the configuration file again.`,
 		Example: `  # two hosts, one Ethernet
   govxlan up --vni 4097 --peer 192.168.52.204 --addr 10.0.1.100/24   # on .203
   govxlan up --vni 4097 --peer 192.168.52.203 --addr 10.0.1.103/24   # on .204
@@ -36,29 +38,35 @@ one line when frames can flow, and remove everything on SIGINT or SIGTERM.`,
   # all hosts of one link, by multicast
   govxlan up --vni 7 --group 239.1.1.1 --dev ens160
 
+  # many VNIs, from a file, which SIGHUP and 'govxlan reload' read again
+  govxlan up --config /etc/govxlan/govxlan.yaml
+
   # three hosts, IPv4 and IPv6 mixed, one with a port of its own
   govxlan up --vni 7 --peer 192.168.52.204 --peer '[fd00::205]:4790'`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			if _, vni := typed["vni"]; !vni {
-				if _, trunk := typed["vlan-map"]; !trunk {
-					return usagef("up needs --vni N (0 to 16777215), for example: govxlan up --vni 4097 --peer 192.168.52.204")
+			if _, vni := source.Typed["vni"]; !vni && source.Path == "" {
+				if _, trunk := source.Typed["vlan-map"]; !trunk {
+					return usagef("up needs --vni N (0 to 16777215) or --config FILE, for example: govxlan up --vni 4097 --peer 192.168.52.204")
 				}
 			}
-			c, err := config.New(typed, nil)
-			if err != nil {
-				return judge(err)
+			if source.Path != "" {
+				// Whoever asks for a reload later need not be where this began.
+				var err error
+				if source.Path, err = filepath.Abs(source.Path); err != nil {
+					return err
+				}
 			}
-			// SIGHUP: the terminal was closed.
-			ctx, stop := signal.NotifyContext(cmd.Context(), os.Interrupt, syscall.SIGTERM, syscall.SIGHUP)
+			ctx, stop := signal.NotifyContext(cmd.Context(), os.Interrupt, syscall.SIGTERM)
 			defer stop()
 			// The overlay shall outlive whoever reads the log, and an output
 			// that is closed be an error like any other.
 			signal.Ignore(syscall.SIGPIPE)
-			return judge(up(ctx, c, cmd.OutOrStdout(), cmd.ErrOrStderr()))
+			return judge(up(ctx, source, cmd.OutOrStdout(), cmd.ErrOrStderr()))
 		},
 	}
-	typed = config.AddFlags(cmd.Flags(), false)
+	source.Typed = config.AddFlags(cmd.Flags(), false)
+	cmd.Flags().StringVar(&source.Path, "config", "", "configuration file, for many VNIs (see docs/config.md); flags win")
 	return cmd
 }
 
@@ -71,7 +79,13 @@ func judge(err error) error {
 }
 
 // up brings the endpoint up and carries frames until ctx is done.
-func up(ctx context.Context, c *config.Config, stdout, stderr io.Writer) (err error) {
+func up(ctx context.Context, source config.Source, stdout, stderr io.Writer) (err error) {
+	hangups, stop := hangups()
+	defer stop()
+	c, file, err := source.Load()
+	if err != nil {
+		return err
+	}
 	e := c.Endpoint
 	log := newLogger(stderr, e)
 	// Workers keep their threads while they wait for what is to come at once:
@@ -84,11 +98,11 @@ func up(ctx context.Context, c *config.Config, stdout, stderr io.Writer) (err er
 		}
 		defer profiles.Close()
 	}
-	d, err := daemon.Start(ctx, daemon.Options{Config: c, Log: log, Version: version})
+	d, err := daemon.Start(ctx, daemon.Options{Config: c, File: file, Source: source, Log: log, Version: version})
 	var listen *daemon.ListenError
 	switch {
 	case errors.As(err, &listen):
-		return explainListen(e, listen.Err, listen.Local)
+		return explainListen(ctx, e, source.Typed, listen)
 	case err != nil:
 		return err
 	case d == nil:
@@ -99,12 +113,28 @@ func up(ctx context.Context, c *config.Config, stdout, stderr io.Writer) (err er
 			return errors.Join(fmt.Errorf("standard output: %w", err), d.Close())
 		}
 	}
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
 	tasks, ctx := errgroup.WithContext(ctx)
-	tasks.Go(func() error { return d.Run(ctx) })
+	tasks.Go(func() error {
+		defer cancel() // another process may have taken over
+		return d.Run(ctx)
+	})
 	tasks.Go(func() error { return tellService(ctx, d, log) })
 	if e.Pprof != "" && e.Takeover {
 		tasks.Go(func() error { return servePprofLate(ctx, e.Pprof, log) })
 	}
+	tasks.Go(func() error {
+		for {
+			select {
+			case <-ctx.Done():
+				return nil
+			case <-hangups:
+				// What is wrong is logged; all goes on as before.
+				_, _ = d.Reload(ctx)
+			}
+		}
+	})
 	if profiles != nil {
 		tasks.Go(func() error { return servePprof(ctx, profiles) })
 	}
@@ -112,9 +142,13 @@ func up(ctx context.Context, c *config.Config, stdout, stderr io.Writer) (err er
 }
 
 // explainListen says who holds the port, and what to do.
-func explainListen(e *config.Endpoint, err error, local []netip.Addr) error {
+func explainListen(ctx context.Context, e *config.Endpoint, typed config.Values, listen *daemon.ListenError) error {
+	err, local := listen.Err, listen.Local
 	switch {
 	case errors.Is(err, transport.ErrPortInUse):
+		if line := addLine(ctx, e, typed); line != "" {
+			return fmt.Errorf("UDP port %d is held by %s, which carries any number of VNIs: add this one to it with '%s', or choose another port with --port (the peers must use the same)", e.Port, portHolder(e.Port), line)
+		}
 		return fmt.Errorf("UDP port %d is held by %s: stop that, or choose another with --port (the peers must use the same)", e.Port, portHolder(e.Port))
 	case errors.Is(err, transport.ErrNoAddress):
 		return fmt.Errorf("local address %v is not on this host: give one that 'ip address' shows with --local", local[0])

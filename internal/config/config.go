@@ -2,6 +2,7 @@ package config
 
 import (
 	"fmt"
+	"net/netip"
 
 	"github.com/govxlan/govxlan/vxlan"
 )
@@ -38,6 +39,7 @@ func New(typed Values, file *File) (*Config, error) {
 			}
 		}
 	}
+	var taken taken
 	for _, layer := range vnis {
 		v := View{typed, layer, top}
 		if one && !sameVNI(layer, typed) {
@@ -45,12 +47,12 @@ func New(typed Values, file *File) (*Config, error) {
 		} else if one {
 			own = false
 		}
-		if err := c.add(v); err != nil {
+		if err := c.add(v, &taken); err != nil {
 			return nil, err
 		}
 	}
-	if own {
-		if err := c.add(View{typed, top}); err != nil {
+	if own || file == nil {
+		if err := c.add(View{typed, top}, &taken); err != nil {
 			return nil, err
 		}
 	}
@@ -79,39 +81,84 @@ func (c *Config) NewSpec(typed Values, file *File) (*Spec, error) {
 }
 
 // add checks a VNI and appends it.
-func (c *Config) add(v View) error {
+func (c *Config) add(v View, taken *taken) error {
 	s, err := newSpec(v, c.Endpoint)
 	if err != nil {
 		return err
 	}
-	if err := Fits(s, c.Specs); err != nil {
+	if err := taken.add(s); err != nil {
 		return err
 	}
 	c.Specs = append(c.Specs, s)
 	return nil
 }
 
-// Fits says whether a VNI can be beside others: the VNIs and the device are its
-// own, and a multicast group is joined on one device.
-func Fits(s *Spec, others []*Spec) error {
-	for _, other := range others {
-		for _, mine := range s.VNIs() {
-			for _, its := range other.VNIs() {
-				if mine.VNI == its.VNI {
-					return s.Errorf("vni", "%v is there twice", mine.VNI)
-				}
+// taken is what VNIs have that no other can have beside them.
+type taken struct {
+	vnis    map[vxlan.VNI]bool
+	devices map[[2]string]*Spec
+	groups  map[netip.Addr]*Spec
+}
+
+// add notes what is s's, or says who has it already.
+func (t *taken) add(s *Spec) error {
+	if t.vnis == nil {
+		t.vnis, t.devices, t.groups = make(map[vxlan.VNI]bool), make(map[[2]string]*Spec), make(map[netip.Addr]*Spec)
+	}
+	for _, m := range s.VNIs() {
+		if t.vnis[m.VNI] {
+			if m.VID != 0 {
+				return s.Errorf("vlan-map", "%d=%v: VNI %v is there twice", m.VID, m.VNI, m.VNI)
 			}
+			return s.Errorf("vni", "%v is there twice", m.VNI)
 		}
-		if s.Device.Name == other.Device.Name && s.Device.Netns == other.Device.Netns {
-			return s.Errorf("name", "%q is the device of %v already", s.Device.Name, other)
+	}
+	device := [2]string{s.Device.Netns, s.Device.Name}
+	if other := t.devices[device]; other != nil {
+		return s.Errorf("name", "%q is the device of %v already", s.Device.Name, other)
+	}
+	for _, g := range s.Groups {
+		if other := t.groups[g.Addr.Addr()]; other != nil && other.Text("dev") != g.Device {
+			return s.Errorf("group", "%v is joined on %s by %v: one group, one interface", g.Addr.Addr(), other.Text("dev"), other)
 		}
-		for _, g := range s.Groups {
-			for _, h := range other.Groups {
-				if g.Addr.Addr() == h.Addr.Addr() && g.Device != h.Device {
-					return s.Errorf("group", "%v is joined on %s by %v: one group, one interface", g.Addr.Addr(), h.Device, other)
-				}
-			}
+	}
+	for _, m := range s.VNIs() {
+		t.vnis[m.VNI] = true
+	}
+	t.devices[device] = s
+	for _, g := range s.Groups {
+		t.groups[g.Addr.Addr()] = s
+	}
+	return nil
+}
+
+// Fit says whether VNIs can be beside each other: numbers and devices are their
+// own, and a multicast group is joined on one interface.
+func Fit(specs []*Spec) error {
+	var t taken
+	for _, s := range specs {
+		if err := t.add(s); err != nil {
+			return err
 		}
 	}
 	return nil
+}
+
+// Source is where a configuration comes from, to be read as often as it changes.
+type Source struct {
+	Path  string // of the file; "" = none
+	Typed Values
+}
+
+// Load reads it. The file is nil where there is none.
+func (s *Source) Load() (*Config, *File, error) {
+	var file *File
+	if s.Path != "" {
+		var err error
+		if file, err = ReadFile(s.Path); err != nil {
+			return nil, nil, err
+		}
+	}
+	c, err := New(s.Typed, file)
+	return c, file, err
 }

@@ -25,9 +25,6 @@ func (s *Spec) entries(e *Endpoint) error {
 		if err != nil {
 			return bad("%q is no MAC address: give six bytes, such as 02:42:0a:00:01:67", part[0])
 		}
-		if mac.IsZero() {
-			return bad("the zero MAC stands for the flood list: give its VTEPs with --peer")
-		}
 		entry := vtep.Entry{MAC: mac}
 		if entry.Remote.Addr, err = ParseVTEP(part[1]); err != nil {
 			return bad("%v", err)
@@ -51,11 +48,11 @@ func (s *Spec) entries(e *Endpoint) error {
 				entry.Remote.VNI = uint32(vni)
 			}
 		}
-		if mac.IsMulticast() && entry.Kind == fdb.KindDynamic {
+		if list := mac.IsMulticast() || mac.IsZero(); list && entry.Kind == fdb.KindDynamic {
 			return bad("%v", fdb.ErrDynamic)
 		}
 		twice := func(had vtep.Entry) bool {
-			return had.MAC == mac && (!mac.IsMulticast() || had.Remote == entry.Remote || had.Kind != entry.Kind)
+			return had.MAC == mac && (!mac.IsMulticast() && !mac.IsZero() || had.Remote == entry.Remote || had.Kind != entry.Kind)
 		}
 		if slices.ContainsFunc(s.Entries, twice) {
 			return bad("%v has an entry already", mac)

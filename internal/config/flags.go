@@ -2,8 +2,11 @@ package config
 
 import (
 	"encoding/csv"
+	"fmt"
+	"slices"
 	"strings"
 
+	"github.com/govxlan/govxlan/vxlan"
 	"github.com/spf13/pflag"
 )
 
@@ -93,4 +96,49 @@ func quote(s string) string {
 		return s
 	}
 	return "'" + strings.ReplaceAll(s, "'", `'\''`) + "'"
+}
+
+// FromWords makes values of what a request says of a VNI, by the names of the
+// flags.
+func FromWords(words map[string][]string) (Values, error) {
+	values := make(Values)
+	for name, texts := range words {
+		i := slices.IndexFunc(Options, func(o Option) bool { return o.Name == name && o.ofVNI() })
+		if i < 0 {
+			return nil, fmt.Errorf("there is no option %q of a VNI", name)
+		}
+		o := &Options[i]
+		if o.Kind != List && len(texts) != 1 {
+			return nil, &Error{Option: name, Text: fmt.Sprintf("has %d values: give one", len(texts))}
+		}
+		for _, text := range texts {
+			if err := o.Kind.check(text); err != nil {
+				return nil, &Error{Option: name, Text: err.Error()}
+			}
+		}
+		values[name] = Value{Texts: texts}
+	}
+	return values, nil
+}
+
+// ToWords is the reverse of FromWords.
+func (v Values) ToWords() map[string][]string {
+	words := make(map[string][]string)
+	for name, value := range v {
+		if option(name).ofVNI() {
+			words[name] = value.Texts
+		}
+	}
+	return words
+}
+
+// Check says what is wrong with the flags of a VNI, as far as that can be known
+// without the endpoint that it is for.
+func (v Values) Check() error {
+	e := &Endpoint{Port: vxlan.Port, Queues: mostQueues, Dev: View{v}.Text("dev")}
+	if e.Dev == "" {
+		e.Dev = "?" // the endpoint may have one
+	}
+	_, err := newSpec(View{v, Values{"dev": {Texts: []string{e.Dev}}}}, e)
+	return err
 }

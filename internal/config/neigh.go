@@ -17,15 +17,21 @@ type ARP struct {
 }
 
 func newARP(v View) (p ARP, err error) {
-	mode, chosen := v.Text("arp"), v.Given("arp")
+	mode := v.Text("arp")
 	if p.Mode, err = vtep.ParseARPMode(mode); err != nil {
 		return p, v.Errorf("arp", "%q: give flood, suppress or proxy", mode)
 	}
-	if v.Bool("proxy") {
-		if chosen && p.Mode != vtep.ARPProxy {
-			return p, v.Errorf("proxy", "and --arp %s: --proxy means --arp proxy, so leave one of them out", mode)
+	for _, layer := range v { // the two are one choice
+		own := View{layer}
+		if own.Bool("proxy") {
+			if own.Given("arp") && p.Mode != vtep.ARPProxy {
+				return p, v.Errorf("proxy", "and --arp %s: --proxy means --arp proxy, so leave one of them out", mode)
+			}
+			p.Mode = vtep.ARPProxy
 		}
-		p.Mode = vtep.ARPProxy
+		if own.Given("proxy") || own.Given("arp") {
+			break
+		}
 	}
 	for i, text := range v.List("neigh") {
 		ip, rest, ok := strings.Cut(text, "=")

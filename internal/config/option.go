@@ -74,6 +74,8 @@ type Option struct {
 	Fields []string
 	// Needed is how many of the Fields must be there.
 	Needed int
+	// Pairs: a file may also write "first: second" for the first two fields.
+	Pairs bool
 	// FlagOnly: it makes no sense in a file.
 	FlagOnly bool
 }
@@ -88,9 +90,6 @@ func (o *Option) key() string {
 
 // ofVNI says whether a VNI may have its own value.
 func (o *Option) ofVNI() bool { return o.Scope != OfEndpoint }
-
-// ofEndpoint says whether the process as a whole has a value.
-func (o *Option) ofEndpoint() bool { return o.Scope == OfEndpoint || o.Scope == OfBoth }
 
 // Options are all there are, in the order in which they are shown. To add one,
 // add a line; whoever needs its value asks a View for it by name.
@@ -110,7 +109,7 @@ var Options = []Option{
 	{Name: "pmtu", Kind: Text, Default: "auto", Scope: OfEndpoint, Change: Restart, Usage: "auto: find out the MTU of the path to each peer; off: do not; N: it is N bytes, of outer IP packets, whatever routers say or hide"},
 	{Name: "mss-clamp", Kind: Bool, Default: "false", Usage: "lower the MSS of passing TCP connections to what fits"},
 	{Name: "bridge", Kind: Text, Derived: "none", Usage: "make the TAP a port of this bridge"},
-	{Name: "persist", Kind: Bool, Default: "false", Change: Remade, Usage: "keep the TAP when the process ends, and go on with it at the next start: its index, addresses and bridge stay (removed by 'govxlan down NAME')"},
+	{Name: "persist", Kind: Bool, Default: "false", Usage: "keep the TAP when the process ends, and go on with it at the next start: its index, addresses and bridge stay (removed by 'govxlan down NAME')"},
 	{Name: "takeover", Kind: Bool, Default: "false", Scope: OfEndpoint, Change: Restart, FlagOnly: true, Usage: "go on in place of the endpoint that runs, which ends: no frame is lost"},
 	{Name: "netns", Kind: Text, Change: Remade, Derived: "that of the process", Usage: "network namespace of the TAP, a name or a path; the socket stays in this one"},
 	{Name: "learning", Kind: Bool, Default: "true", Usage: "learn which MAC is behind which VTEP from what arrives"},
@@ -143,10 +142,13 @@ var Options = []Option{
 	{Name: "gbp-accept", Kind: List, Usage: "deliver only frames of these groups, 0 being none, and those that say that policy was applied; repeatable"},
 	{Name: "reserved-bits", Kind: Text, Default: "ignore", Usage: "reserved bits of the VXLAN header in what comes: ignore (RFC 7348); strict: drop (Linux); or a 64-bit mask of those to drop for, such as 0xff"},
 	{Name: "vlan", Kind: Text, Default: "keep", Usage: "VLAN tags in frames: keep: carry them; strip: take them off what leaves, drop what comes with one (RFC 7348 section 6.1); drop: both ways"},
-	{Name: "vlan-map", Kind: List, Scope: OfOne, Change: Remade, Fields: []string{"vid", "vni"}, Needed: 2, Usage: "VID=VNI: the TAP is a trunk, frames of it with this VLAN tag go to that VNI, without the tag; those without a tag go to --vni, if that is given; repeatable"},
+	{Name: "vlan-map", Kind: List, Scope: OfOne, Change: Remade, Fields: []string{"vid", "vni"}, Needed: 2, Pairs: true, Usage: "VID=VNI: the TAP is a trunk, frames of it with this VLAN tag go to that VNI, without the tag; those without a tag go to --vni, if that is given; repeatable"},
 	{Name: "log-level", Kind: Text, Default: "info", Scope: OfEndpoint, Usage: "debug, info, warn or error"},
 	{Name: "log-format", Kind: Text, Default: "text", Scope: OfEndpoint, Change: Restart, Usage: "text or json, on standard error"},
 }
+
+// ByName returns the option of a name, which must exist.
+func ByName(name string) *Option { return option(name) }
 
 // option returns the one of a name; it must exist.
 func option(name string) *Option {

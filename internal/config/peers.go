@@ -70,15 +70,30 @@ func isHostName(s string) bool {
 
 // ResolvePeers turns names into addresses and leaves out repetitions.
 func ResolvePeers(ctx context.Context, names []PeerName) ([]netip.AddrPort, error) {
+	return NewResolver().Resolve(ctx, names)
+}
+
+// Resolver turns names into addresses, and asks for each of them once.
+type Resolver struct{ known map[string]netip.Addr }
+
+// NewResolver returns one that has asked for nothing yet.
+func NewResolver() *Resolver { return &Resolver{make(map[string]netip.Addr)} }
+
+// Resolve returns the addresses of peers, without repetitions.
+func (r *Resolver) Resolve(ctx context.Context, names []PeerName) ([]netip.AddrPort, error) {
 	var peers []netip.AddrPort
 	for _, n := range names {
 		a := n.addr
+		if !a.IsValid() {
+			a = r.known[n.host]
+		}
 		if !a.IsValid() {
 			found, err := net.DefaultResolver.LookupNetIP(ctx, "ip", n.host)
 			if err != nil || len(found) == 0 {
 				return nil, fmt.Errorf("peer %s: the name does not resolve (%w): give an address, or mend DNS or /etc/hosts", n.host, err)
 			}
 			a = found[0].Unmap()
+			r.known[n.host] = a
 		}
 		peer := netip.AddrPortFrom(a, n.port)
 		if !slices.Contains(peers, peer) {

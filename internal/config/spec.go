@@ -24,7 +24,7 @@ type Spec struct {
 	Groups    []vtep.Group
 	Entries   []vtep.Entry
 	Device    tap.Config // without what follows from the underlay
-	Persist   bool          // the device outlives the process
+	Persist   bool       // the device outlives the process
 	Learning  bool
 	Ageing    time.Duration // negative: for ever
 	Entry     Bound
@@ -84,7 +84,7 @@ func newSpec(v View, e *Endpoint) (*Spec, error) {
 			return nil, v.Errorf("addr", "%s is for frames without a VLAN tag, which --vlan-map takes nowhere: give them a VNI with --vni", addrs[0])
 		}
 	}
-	if v.Given("peer") && len(v.List("peer")) == 0 {
+	if v.emptyFlag("peer") {
 		return nil, v.Errorf("peer", "is empty: give ADDR[:PORT], or leave it out")
 	}
 	for i, text := range v.List("peer") {
@@ -198,7 +198,7 @@ func (s *Spec) groups(e *Endpoint) error {
 	list := s.List("group")
 	dev := s.Text("dev")
 	switch {
-	case s.Given("group") && len(list) == 0:
+	case s.emptyFlag("group"):
 		return s.Errorf("group", "is empty: give a multicast address, or leave it out")
 	case len(list) > 0 && dev == "":
 		return s.Errorf("group", "%s needs --dev IF: the underlay interface to join it on", list[0])
@@ -245,4 +245,11 @@ func (s *Spec) parseGroup(i int, text string, port uint16) (netip.AddrPort, erro
 		return g, s.errorAt("group", i, "%s: port 0 cannot be sent to", text)
 	}
 	return g, nil
+}
+
+// emptyFlag says whether a list was typed that has nothing in it. In a file that
+// is a way to have none where the top has some.
+func (v View) emptyFlag(name string) bool {
+	value, ok := v.given(name)
+	return ok && len(value.Texts) == 0 && len(value.Places) == 0
 }

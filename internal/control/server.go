@@ -74,6 +74,9 @@ func newServer(socket *net.UnixListener, endpoint Endpoint, version string) *Ser
 	s.fdbRoutes(mux)
 	s.neighbourRoutes(mux)
 	s.takeoverRoutes(mux)
+	if p, ok := endpoint.(Process); ok {
+		s.processRoutes(mux, p)
+	}
 	s.http = http.Server{
 		Handler:        mux,
 		ReadTimeout:    5 * time.Second,

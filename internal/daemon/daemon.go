@@ -30,15 +30,24 @@ type Daemon struct {
 	version  string
 	heritage *heritage   // while it starts
 	offering atomic.Bool // another process takes over
+	started  bool        // what is made from now on stays
 
-	mu       sync.Mutex // held while VNIs come, go and change
-	config   *config.Config
-	networks []*network
+	source config.Source
+
+	reloading sync.Mutex // held by a reload from its beginning, before mu
+	mu        sync.Mutex // held while VNIs come, go and change
+	config    *config.Config
+	file      *config.File // nil: none
+	networks  []*network
 }
 
 // Options say what to start.
 type Options struct {
-	Config  *config.Config
+	Config *config.Config
+	// File that Config is made of, and what to read again for a reload. nil and
+	// empty: there is no file.
+	File    *config.File
+	Source  config.Source
 	Log     *zap.Logger
 	Version string
 }
@@ -67,7 +76,7 @@ func Start(ctx context.Context, o Options) (*Daemon, error) {
 
 // start makes everything, of what there is in h, which it takes over in any case.
 func start(ctx context.Context, o Options, h *heritage) (_ *Daemon, err error) {
-	d := &Daemon{log: o.Log, config: o.Config, version: o.Version}
+	d := &Daemon{log: o.Log, config: o.Config, file: o.File, source: o.Source, version: o.Version}
 	defer func() {
 		if err != nil && d.heritage != nil {
 			d.heritage.abandon(err)
@@ -76,22 +85,19 @@ func start(ctx context.Context, o Options, h *heritage) (_ *Daemon, err error) {
 		d.heritage = nil
 	}()
 	d.heritage = h
-	peers := make([][]netip.AddrPort, len(o.Config.Specs))
-	for i, s := range o.Config.Specs {
-		peers[i], err = config.ResolvePeers(ctx, s.Peers)
-		if ctx.Err() != nil {
-			return nil, nil
-		}
-		if err != nil {
-			return nil, err
-		}
+	peers, err := resolveAll(ctx, o.Config.Specs)
+	if ctx.Err() != nil {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, err
 	}
 	unders, err := d.underlays(o.Config, peers)
 	if err != nil {
 		return nil, err
 	}
-	for i, s := range o.Config.Specs {
-		if err := d.check(s, peers[i]); err != nil {
+	for _, s := range o.Config.Specs {
+		if err := d.check(s, peers[s]); err != nil {
 			return nil, err
 		}
 	}
@@ -114,7 +120,10 @@ func start(ctx context.Context, o Options, h *heritage) (_ *Daemon, err error) {
 	if d.heritage != nil {
 		d.conn, err = inherit(o.Config, d.locals, d.heritage)
 	} else {
-		d.conn, err = listen(o.Config, d.locals)
+		err = afterTheDead(transport.ErrPortInUse, func() (err error) {
+			d.conn, err = listen(o.Config, d.locals)
+			return err
+		})
 	}
 	if err != nil {
 		return nil, &ListenError{Err: err, Local: d.locals}
@@ -126,8 +135,13 @@ func start(ctx context.Context, o Options, h *heritage) (_ *Daemon, err error) {
 	}); err != nil {
 		return nil, errors.Join(err, d.conn.Close())
 	}
-	for i, s := range o.Config.Specs {
-		if _, err := d.make(s, peers[i], unders[i]); err != nil {
+	for _, s := range o.Config.Specs {
+		if _, err := d.make(s, peers[s], unders[s]); err != nil {
+			return nil, errors.Join(err, d.close())
+		}
+	}
+	if d.heritage != nil {
+		if err := d.makeAdded(); err != nil {
 			return nil, errors.Join(err, d.close())
 		}
 	}
@@ -159,37 +173,36 @@ func (d *Daemon) succeed() error {
 		if err != nil {
 			return err
 		}
-		h.adapt(&s, d.config, d.networks)
+		h.adapt(&s, d)
 		d.endpoint.Restore(s)
 		d.log.Info("going on in place of another process", zap.Int("process", h.Process), zap.String("version", h.Version))
 	}
 	d.server.Keep(true)
+	d.started = true
 	for _, n := range d.networks {
-		if err := n.persist(); err != nil {
-			d.log.Warn("the device goes with this process", zap.Error(err))
-		}
+		d.persist(n)
 	}
 	return nil
 }
 
 // underlays finds out how to reach what all VNIs send to, and with it the local
 // addresses.
-func (d *Daemon) underlays(c *config.Config, peers [][]netip.AddrPort) ([]*underlay, error) {
+func (d *Daemon) underlays(c *config.Config, peers map[*config.Spec][]netip.AddrPort) (map[*config.Spec]*underlay, error) {
 	d.locals = slices.Clone(c.Endpoint.Local)
-	unders := make([]*underlay, len(c.Specs))
+	unders := make(map[*config.Spec]*underlay)
 	w := newWay(c.Endpoint, false)
 	// Those that say where to send to come first: the others take what these
 	// found.
 	for _, idle := range []bool{false, true} {
-		for i, s := range c.Specs {
-			if idle != (len(peers[i]) == 0 && len(s.Groups) == 0) {
+		for _, s := range c.Specs {
+			if idle != (len(peers[s]) == 0 && len(s.Groups) == 0) {
 				continue
 			}
-			var err error
-			if unders[i], err = w.find(s, peers[i], d.locals); err != nil {
+			u, err := w.find(s, peers[s], d.locals)
+			if err != nil {
 				return nil, err
 			}
-			d.locals = unders[i].local
+			unders[s], d.locals = u, u.local
 		}
 	}
 	if len(c.Specs) == 0 {
@@ -337,8 +350,8 @@ func (d *Daemon) listenControl(version string) (*control.Server, error) {
 	if err != nil {
 		return nil, err
 	}
-	if server, err := d.heritage.listen(path, d.endpoint, version); server != nil || err != nil {
+	if server, err := d.heritage.listen(path, process{d.endpoint, d}, version); server != nil || err != nil {
 		return server, err
 	}
-	return control.Listen(path, d.endpoint, version)
+	return control.Listen(path, process{d.endpoint, d}, version)
 }

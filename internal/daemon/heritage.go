@@ -1,6 +1,7 @@
 package daemon
 
 import (
+	"fmt"
 	"net/netip"
 	"slices"
 
@@ -10,6 +11,7 @@ import (
 	"github.com/govxlan/govxlan/tap"
 	"github.com/govxlan/govxlan/vtep"
 	"github.com/govxlan/govxlan/vxlan"
+	"go.uber.org/zap"
 )
 
 // heritageFormat is raised when an older program would misunderstand.
@@ -43,7 +45,7 @@ type networkTestament struct {
 
 // options are what a network was configured with.
 func (n *network) testament() networkTestament {
-	t := networkTestament{Options: make(map[string][]string), Peers: n.peers}
+	t := networkTestament{Options: make(map[string][]string), Peers: n.peers, Added: n.origin == fromRequest}
 	for i := range config.Options {
 		if name := config.Options[i].Name; n.spec.Given(name) {
 			t.Options[name] = n.spec.List(name)
@@ -56,7 +58,12 @@ func (n *network) testament() networkTestament {
 func (t *networkTestament) values() config.Values {
 	v := make(config.Values)
 	for name, texts := range t.Options {
-		v[name] = config.Value{Texts: texts}
+		value := config.Value{Texts: texts}
+		if len(texts) == 0 {
+			// A list that is empty on purpose, which only a file can have.
+			value.Places = []config.Place{{File: "the process before"}}
+		}
+		v[name] = value
 	}
 	return v
 }
@@ -83,6 +90,55 @@ func newHeritage(t testament, fds []int) *heritage {
 		h.fds = fds[:len(fds)-1]
 	}
 	return h
+}
+
+// makeAdded makes the VNIs that were added to the process before by request, and
+// says which of the others end with it.
+func (d *Daemon) makeAdded() error {
+	h := d.heritage
+	for i, dev := range h.Descriptors.Devices {
+		if i >= len(h.Networks) {
+			break
+		}
+		t := &h.Networks[i]
+		if slices.ContainsFunc(dev.VNIs, func(v vxlan.VNI) bool { return d.networkOf(v) != nil }) {
+			continue
+		}
+		if !t.Added {
+			d.log.Info("a VNI of the process before is none of this one's and ends", zap.Stringer("vni", dev.VNIs[0]), zap.String("device", dev.Name))
+			continue
+		}
+		if err := d.makeOneAdded(t); err != nil {
+			err = fmt.Errorf("VNI %v, which was added to the process before: %w", dev.VNIs[0], err)
+			if !h.kept {
+				return err
+			}
+			d.log.Warn("a VNI ends", zap.Error(err)) // nobody is there to go on
+		}
+	}
+	return nil
+}
+
+func (d *Daemon) makeOneAdded(t *networkTestament) error {
+	s, err := d.config.NewSpec(t.values(), nil)
+	if err != nil {
+		return err
+	}
+	if err := config.Fit(append(d.specs(), s)); err != nil {
+		return err
+	}
+	under, err := newWay(d.config.Endpoint, true).find(s, t.Peers, d.locals)
+	if err != nil {
+		return err
+	}
+	if err := d.check(s, t.Peers); err != nil {
+		return err
+	}
+	n, err := d.make(s, t.Peers, under)
+	if err == nil {
+		n.origin = fromRequest
+	}
+	return err
 }
 
 // conn takes the descriptors of the sockets.
@@ -118,11 +174,11 @@ func (h *heritage) take(at, n int) (fds []int) {
 // adapt takes out of what the one before knew what its configuration said and
 // this one's does not: peers, entries and neighbours that were taken out of the
 // file. What was added while it ran stays.
-func (h *heritage) adapt(s *vtep.State, c *config.Config, networks []*network) {
+func (h *heritage) adapt(s *vtep.State, d *Daemon) {
 	for i := range s.VNIs {
 		v := &s.VNIs[i]
-		now := networkOf(networks, v.VNI)
-		was, old := h.networkOf(c, v.VNI)
+		now := d.networkOf(v.VNI)
+		was, old := h.networkOf(d.config, v.VNI)
 		if now == nil || was == nil {
 			continue
 		}
@@ -144,17 +200,6 @@ func (h *heritage) adapt(s *vtep.State, c *config.Config, networks []*network) {
 			v.Neighbours = slices.DeleteFunc(v.Neighbours, func(n neighbour.Entry) bool { return n.IP == e.IP && n.Static && n.MAC == e.MAC })
 		}
 	}
-}
-
-func networkOf(networks []*network, v vxlan.VNI) *network {
-	for _, n := range networks {
-		for _, m := range n.spec.VNIs() {
-			if m.VNI == v {
-				return n
-			}
-		}
-	}
-	return nil
 }
 
 // networkOf finds how a VNI was configured. Of options that this version does not

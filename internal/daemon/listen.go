@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"time"
 
 	"github.com/govxlan/govxlan/internal/config"
 	"github.com/govxlan/govxlan/transport"
@@ -32,6 +33,21 @@ func listen(c *config.Config, local []netip.Addr) (transport.Conn, error) {
 		})
 	}
 	return transport.ListenUDP(udpConfig(c, local))
+}
+
+// afterTheDead tries for a moment what fails for what is in use: a ring of a
+// process that was killed (io_uring) holds on to its descriptors for some
+// milliseconds.
+func afterTheDead(inUse error, open func() error) error {
+	const tries, pause = 20, 20 * time.Millisecond
+	var err error
+	for range tries {
+		if err = open(); !errors.Is(err, inUse) {
+			return err
+		}
+		time.Sleep(pause)
+	}
+	return err
 }
 
 // inherit goes on with the sockets of a process before this one.

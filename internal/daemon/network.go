@@ -21,6 +21,8 @@ type network struct {
 	device   tap.Device
 	follower *follower
 	unwatch  func() // of the device
+	unpin    func() // of its namespace
+	origin   string
 }
 
 // make makes the device of a spec and serves its VNIs. On failure nothing is
@@ -40,23 +42,34 @@ func (d *Daemon) make(s *config.Spec, peers []netip.AddrPort, under *underlay) (
 	if device.Bridge == "" {
 		device.SuperframeBytes = vtep.SuperframeBytes(device.MTU)
 	}
-	dev, err := d.open(s, device)
+	netns := device.Netns
+	name, unpin, err := pin(netns)
 	if err != nil {
 		return nil, err
 	}
-	n := &network{spec: s, peers: peers, device: dev, unwatch: func() {}}
+	device.Netns = name
+	dev, err := d.open(s, device)
+	if err != nil {
+		unpin()
+		if name != netns {
+			err = fmt.Errorf("network namespace %s: %w", netns, err)
+		}
+		return nil, err
+	}
+	n := &network{spec: s, peers: peers, device: dev, unwatch: func() {}, unpin: unpin, origin: fromStart}
 	n.follower = &follower{
 		endpoint: d.endpoint, device: dev, vni: s.VNI, log: d.log.With(zap.Stringer("vni", s.VNI)),
 		fixed: s.Device.MTU != 0, bridge: s.Device.Bridge != "", fits: under.overlayMTU, set: dev.MTU(),
 	}
 	for i, m := range s.VNIs() {
-		if err := d.endpoint.AddVNI(n.vniConfig(m)); err != nil {
+		if err := d.endpoint.AddVNI(vniConfig(s, m, dev, peers)); err != nil {
 			for _, made := range s.VNIs()[:i] {
 				err = errors.Join(err, d.endpoint.DelVNI(made.VNI))
 			}
 			if i == 0 {
 				err = errors.Join(err, dev.Close()) // otherwise it went with the last VNI
 			}
+			unpin()
 			return nil, err
 		}
 	}
@@ -65,6 +78,9 @@ func (d *Daemon) make(s *config.Spec, peers []netip.AddrPort, under *underlay) (
 		n.unwatch = func() {}
 	}
 	d.networks = append(d.networks, n)
+	if d.started {
+		d.persist(n) // else at the end of the start, which may fail
+	}
 	return n, nil
 }
 
@@ -81,7 +97,11 @@ func (d *Daemon) open(s *config.Spec, device tap.Config) (tap.Device, error) {
 		}
 		return dev, nil
 	}
-	dev, err := tap.Open(device)
+	var dev tap.Device
+	err := afterTheDead(tap.ErrBusy, func() (err error) {
+		dev, err = tap.Open(device)
+		return err
+	})
 	switch {
 	case errors.Is(err, tap.ErrExists):
 		return nil, fmt.Errorf("%w: choose another with --name, or go on with a device that persists by --persist", err)
@@ -91,14 +111,20 @@ func (d *Daemon) open(s *config.Spec, device tap.Config) (tap.Device, error) {
 	return dev, err
 }
 
-// persist has the device outlive this process, or not any more, as the spec
-// says.
-func (n *network) persist() error {
+// persist has the device outlive this process, if the spec says so.
+func (d *Daemon) persist(n *network) {
+	if err := n.persist(n.spec.Persist); err != nil {
+		d.log.Warn("the device does not outlive this process", zap.Error(err))
+	}
+}
+
+// persist has the device outlive this process, or not any more.
+func (n *network) persist(yes bool) error {
 	dev, ok := n.device.(tap.Persistent)
 	if !ok {
 		return nil
 	}
-	return dev.Persist(n.spec.Persist)
+	return dev.Persist(yes)
 }
 
 // announce logs that a network is there.
@@ -107,11 +133,10 @@ func (d *Daemon) announce(n *network) {
 		zap.Stringer("offload", n.device.Features()), zap.Int("queues", len(n.device.Readers())))
 }
 
-// vniConfig is one VNI of a network as vtep has it.
-func (n *network) vniConfig(m config.VLAN) vtep.VNIConfig {
-	s := n.spec
+// vniConfig is one VNI of a spec as vtep has it.
+func vniConfig(s *config.Spec, m config.VLAN, dev tap.Device, peers []netip.AddrPort) vtep.VNIConfig {
 	return vtep.VNIConfig{
-		VNI: m.VNI, Device: n.device, Trunk: len(s.Trunk) > 0, VID: m.VID, Peers: n.peers, Groups: s.Groups,
+		VNI: m.VNI, Device: dev, Trunk: len(s.Trunk) > 0, VID: m.VID, Peers: peers, Groups: s.Groups,
 		AllowUnknownVTEPs: s.Strangers, DisableLearning: !s.Learning,
 		Ageing: s.Ageing, MaxEntries: s.Entry.Most, BoundAll: s.Entry.All, ClampMSS: s.ClampMSS,
 		Entries: s.Entries, Outer: s.Outer.OuterConfig, ReservedBits: s.Header.Reserved, GroupPolicy: s.Header.Policy,
@@ -133,15 +158,18 @@ func (d *Daemon) forgetLearned(n *network) {
 }
 
 // forget ends what follows a network.
-func (n *network) forget() { n.unwatch() }
+func (n *network) forget() {
+	n.unwatch()
+	n.unpin()
+}
 
 // remove ends a network and removes its device. d.mu is held.
 func (d *Daemon) remove(n *network) error {
-	n.forget()
+	n.unwatch()
 	var errs []error
-	if dev, ok := n.device.(tap.Persistent); ok && n.spec.Persist {
+	if n.spec.Persist {
 		// Whoever removes a VNI wants the device gone.
-		errs = append(errs, dev.Persist(false))
+		errs = append(errs, n.persist(false))
 	}
 	d.networks = slices.DeleteFunc(d.networks, func(other *network) bool { return other == n })
 	for _, m := range n.spec.VNIs() {
@@ -149,6 +177,7 @@ func (d *Daemon) remove(n *network) error {
 			errs = append(errs, err)
 		}
 	}
+	n.unpin()
 	return errors.Join(errs...)
 }
 

@@ -60,7 +60,7 @@ func (d *Daemon) bequeath() (testament, []int, error) {
 		return t, nil, err
 	}
 	for _, dev := range t.Descriptors.Devices {
-		n := networkOf(d.networks, dev.VNIs[0])
+		n := d.networkOf(dev.VNIs[0])
 		if n == nil {
 			return t, nil, fmt.Errorf("VNI %v comes or goes at this moment: try again", dev.VNIs[0])
 		}
@@ -267,7 +267,7 @@ func kept() (*heritage, error) {
 }
 
 // listen goes on at the control socket of the one before, if it is at this path.
-func (h *heritage) listen(path string, endpoint *vtep.Endpoint, version string) (*control.Server, error) {
+func (h *heritage) listen(path string, endpoint control.Endpoint, version string) (*control.Server, error) {
 	if h == nil || h.control < 0 || h.Control != path {
 		return nil, nil
 	}

@@ -8,7 +8,6 @@ import (
 	"fmt"
 
 	"github.com/govxlan/govxlan/internal/control"
-	"github.com/govxlan/govxlan/vtep"
 )
 
 // claim is for Linux only.
@@ -27,6 +26,6 @@ func (*Daemon) onTakeover(control.Takeover) (control.TakenOver, error) {
 	return control.TakenOver{}, errors.ErrUnsupported
 }
 
-func (*heritage) listen(string, *vtep.Endpoint, string) (*control.Server, error) { return nil, nil }
+func (*heritage) listen(string, control.Endpoint, string) (*control.Server, error) { return nil, nil }
 
 func (*heritage) close() {}

@@ -40,11 +40,3 @@ type underlay struct {
 	// pathMTU bounds what an interface is taken to carry; 0 = no bound.
 	pathMTU int
 }
-
-// families says which address families this endpoint has.
-func (u *underlay) families() (v4, v6 bool) {
-	for _, a := range u.local {
-		v4, v6 = v4 || a.Is4(), v6 || a.Is6()
-	}
-	return v4, v6
-}

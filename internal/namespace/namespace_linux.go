@@ -23,11 +23,7 @@ func Do(name string, f func() error) error {
 	if name == "" {
 		return f()
 	}
-	path := name
-	if !strings.Contains(name, "/") {
-		path = filepath.Join("/run/netns", name)
-	}
-	target, err := netns.GetFromPath(path)
+	target, err := netns.GetFromPath(Path(name))
 	if err != nil {
 		if os.IsNotExist(err) {
 			return fmt.Errorf("%w: %s (see 'ip netns list')", ErrNotFound, name)
@@ -75,4 +71,31 @@ func within(target netns.NsHandle, name string, f func() error) error {
 		runtime.UnlockOSThread()
 	}
 	return err
+}
+
+// Path is where a network namespace is found: a path as it is, a name under
+// /run/netns.
+func Path(name string) string {
+	if strings.Contains(name, "/") {
+		return name
+	}
+	return filepath.Join("/run/netns", name)
+}
+
+// ID tells network namespaces apart, whatever their names.
+type ID struct {
+	Dev uint64 `json:"dev"`
+	Ino uint64 `json:"ino"`
+}
+
+// Identify returns the ID of a network namespace, a path or a name as in Do.
+func Identify(name string) (ID, error) {
+	var st unix.Stat_t
+	if err := unix.Stat(Path(name), &st); err != nil {
+		if errors.Is(err, unix.ENOENT) {
+			return ID{}, fmt.Errorf("%w: %s (see 'ip netns list')", ErrNotFound, name)
+		}
+		return ID{}, fmt.Errorf("network namespace %s: %w", name, err)
+	}
+	return ID{uint64(st.Dev), st.Ino}, nil
 }

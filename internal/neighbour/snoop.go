@@ -32,7 +32,7 @@ func (t *Table) Note(c Claim, here bool, now time.Duration) Outcome {
 	}
 	_, e := t.find(c.IP)
 	if e == nil {
-		if !t.snoop {
+		if !t.config.Load().Snoop {
 			return Nothing
 		}
 		return t.learn(c, here, now)
@@ -63,7 +63,7 @@ func (t *Table) learn(c Claim, here bool, now time.Duration) Outcome {
 	e.heard.Store(int64(now))
 	switch _, was := t.find(c.IP); {
 	case was == nil:
-		if t.max >= 0 && t.snooped.Load() >= int64(t.max) {
+		if most := t.config.Load().MaxSnooped; most >= 0 && t.snooped.Load() >= int64(most) {
 			return Full
 		}
 	case was.static:
@@ -82,7 +82,8 @@ func (t *Table) learn(c Claim, here bool, now time.Duration) Outcome {
 // ageing time, and returns how many they were. The table does not do it by
 // itself; until then it answers.
 func (t *Table) Age(now time.Duration) (removed int) {
-	if t.ageing < 0 || t.snooped.Load() == 0 {
+	ageing := t.config.Load().Ageing
+	if ageing < 0 || t.snooped.Load() == 0 {
 		return 0
 	}
 	t.mu.Lock()
@@ -93,7 +94,7 @@ func (t *Table) Age(now time.Duration) (removed int) {
 		if e == nil || e == gone || e.static {
 			continue
 		}
-		if now-time.Duration(e.heard.Load()) > t.ageing {
+		if now-time.Duration(e.heard.Load()) > ageing {
 			a[i].Store(gone)
 			t.count(e, -1)
 			removed++

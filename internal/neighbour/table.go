@@ -62,9 +62,7 @@ type Entry struct {
 type Table struct {
 	current atomic.Pointer[array]
 	seed    maphash.Seed
-	snoop   bool
-	max     int
-	ageing  time.Duration
+	config  atomic.Pointer[Config] // without zeros
 
 	mu      sync.Mutex // held by whoever changes which entries there are
 	used    int        // slots of current that are not empty
@@ -94,16 +92,23 @@ const minSlots = 8
 
 // New returns an empty table.
 func New(c Config) *Table {
-	t := &Table{seed: maphash.MakeSeed(), snoop: c.Snoop, max: c.MaxSnooped, ageing: c.Ageing}
-	if t.max == 0 {
-		t.max = DefaultMaxSnooped
-	}
-	if t.ageing == 0 {
-		t.ageing = DefaultAgeing
-	}
+	t := &Table{seed: maphash.MakeSeed()}
+	t.Configure(c)
 	a := make(array, minSlots)
 	t.current.Store(&a)
 	return t
+}
+
+// Configure makes other choices, for what is heard from now on; what ages does so
+// by the new ones.
+func (t *Table) Configure(c Config) {
+	if c.MaxSnooped == 0 {
+		c.MaxSnooped = DefaultMaxSnooped
+	}
+	if c.Ageing == 0 {
+		c.Ageing = DefaultAgeing
+	}
+	t.config.Store(&c)
 }
 
 // hash is secret: addresses are chosen by whoever sends, and must not be able to
