@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
+	"os"
 	"os/exec"
 	"path/filepath"
 	"slices"
@@ -272,5 +273,63 @@ func TestTakeoverOfNothing(t *testing.T) {
 	_, err := control.NewClient(p.control).TakeOver(t.Context(), control.Takeover{Door: "@govxlan-nobody"})
 	if err == nil {
 		t.Error("it hands over to nobody")
+	}
+}
+
+// TestTakeoverOfFile: of a file that changed meanwhile the difference is applied;
+// VNIs that came by request stay, and are still no matter of the file's.
+func TestTakeoverOfFile(t *testing.T) {
+	t.Parallel()
+	hosts := newHosts(t, "takefile", 2, wiring{})
+	a, b := hosts[0], hosts[1]
+	file := filepath.Join(a.LabDir(), "govxlan.yaml")
+	write := func(text string) { must(t, os.WriteFile(file, []byte(text), 0o600)) }
+	peer := b.ip4.String()
+	write("vnis:\n  - {vni: 1, peers: [" + peer + "], addr: [10.1.0.1/24]}\n  - {vni: 2, peers: [" + peer + "]}\n")
+	p := up(t, a.Namespace, "--config", file)
+	for _, args := range [][]string{
+		{"vni", "add", "3", "--peer", peer, "--name", "third"}, {"peer", "add", "192.168.52.77", "--vni", "3"},
+	} {
+		if o := run(t, a.Namespace, append(args, "--control", p.control)...); o.code != 0 {
+			t.Fatalf("%v: %+v", args, o)
+		}
+	}
+	one, three := linkIndex(t, a.Namespace, "vx1"), linkIndex(t, a.Namespace, "third")
+
+	write("vnis:\n  - {vni: 1, peers: [" + peer + "], addr: [10.1.0.1/24], mtu: 1300}\n  - {vni: 4, peers: [" + peer + "]}\n")
+	p = p.takeover(govxlan, "--config", file)
+	check := func() {
+		t.Helper()
+		var devices []string
+		for _, v := range p.status().VNIs {
+			devices = append(devices, v.Device)
+		}
+		if want := []string{"vx1", "third", "vx4"}; !slices.Equal(devices, want) {
+			t.Errorf("devices %v, want %v", devices, want)
+		}
+		if linkIndex(t, a.Namespace, "vx1") != one || linkIndex(t, a.Namespace, "third") != three {
+			t.Error("a device was made anew")
+		}
+	}
+	check()
+	if l, err := a.Link("vx1"); err != nil || l.MTU != 1300 {
+		t.Errorf("%+v %v", l, err)
+	}
+	eventually(t, func() error {
+		if _, err := a.Link("vx2"); err == nil {
+			return fmt.Errorf("vx2 is left")
+		}
+		return nil
+	})
+	if peers := p.status().VNIs[1].Peers; len(peers) != 2 {
+		t.Errorf("peers of the VNI by request: %+v", peers)
+	}
+	if o := run(t, a.Namespace, "reload", "--control", p.control); o.code != 0 {
+		t.Errorf("reload: %+v", o)
+	}
+	check()
+	p.signal(syscall.SIGTERM)
+	if code := p.exit(); code != 0 {
+		t.Errorf("exit status %d", code)
 	}
 }
