@@ -29,7 +29,7 @@ PURE    := ./vxlan ./fdb ./internal/checksum ./internal/neighbour
 RACELESS := cmd/govxlan|internal/(demo|e2e|explain.*)
 
 # Programs that tests use, each with its Debian package.
-PROGRAMS := ip:iproute2 ping:iputils-ping
+PROGRAMS := ip:iproute2 ping:iputils-ping systemctl:systemd nsenter:util-linux dpkg:dpkg
 
 # The demo and many tests make network namespaces and TAP devices, as root or by
 # sudo. With GOVXLAN_SKIP_ROOT=1 such tests are skipped.
@@ -48,6 +48,9 @@ demo: build tun ## show an overlay at work: two hosts, two containers, every pac
 test: programs tun ## run all tests
 	$(TEST) $(TESTFLAGS) ./...
 
+# Where what is built goes.
+OUT ?= bin
+
 # Of the same source, the same bytes: nothing that is built knows when it was,
 # or where.
 VERSION ?= $(shell sed -n 's/^var version = "\(.*\)"/\1/p' cmd/govxlan/version.go)
@@ -55,25 +58,25 @@ export SOURCE_DATE_EPOCH ?= $(shell git log -1 --format=%ct 2>/dev/null || echo 
 
 .PHONY: build
 build: ## build bin/govxlan
-	$(GO) build -trimpath -ldflags '$(LDFLAGS) -X main.version=$(VERSION)' -o bin/ ./cmd/govxlan
+	$(GO) build -trimpath -ldflags '$(LDFLAGS) -X main.version=$(VERSION)' -o '$(OUT)/' ./cmd/govxlan
 
 .PHONY: man
 man: ## write the manual pages into bin/man
-	@rm -rf bin/man && mkdir -p bin/man
-	@$(GO) test ./cmd/govxlan -count=1 -run '^TestManPages$$' -man '$(CURDIR)/bin/man' >/dev/null
+	@rm -rf '$(OUT)/man' && mkdir -p '$(OUT)/man'
+	@$(GO) test ./cmd/govxlan -count=1 -run '^TestManPages$$' -man "$$(realpath '$(OUT)/man')" >/dev/null
 
 .PHONY: install
 install: build man ## install it below $(PREFIX), with manual pages, shell completion and systemd units
-	$(SUDO) install -D -m 755 bin/govxlan '$(DESTDIR)$(PREFIX)/bin/govxlan'
+	$(SUDO) install -D -m 755 '$(OUT)/govxlan' '$(DESTDIR)$(PREFIX)/bin/govxlan'
 	@$(SUDO) install -d '$(DESTDIR)$(PREFIX)/share/man/man8' '$(DESTDIR)$(PREFIX)/lib/systemd/system' \
 		'$(DESTDIR)$(PREFIX)/share/doc/govxlan'
-	@for page in bin/man/*.8; do \
+	@for page in '$(OUT)'/man/*.8; do \
 		gzip -9nc "$$page" | $(SUDO) tee '$(DESTDIR)$(PREFIX)/share/man/man8/'"$${page##*/}.gz" >/dev/null; \
 	done
 	@for shell in bash:bash-completion/completions/govxlan zsh:zsh/vendor-completions/_govxlan fish:fish/vendor_completions.d/govxlan.fish; do \
 		file='$(DESTDIR)$(PREFIX)/share/'"$${shell#*:}"; \
 		$(SUDO) install -d "$${file%/*}"; \
-		bin/govxlan completion "$${shell%%:*}" | $(SUDO) tee "$$file" >/dev/null; \
+		'$(OUT)/govxlan' completion "$${shell%%:*}" | $(SUDO) tee "$$file" >/dev/null; \
 	done
 	@for unit in govxlan.service govxlan@.service; do \
 		sed 's,/usr/bin/govxlan,$(PREFIX)/bin/govxlan,' "cmd/govxlan/dist/$$unit" \
@@ -87,11 +90,11 @@ install: build man ## install it below $(PREFIX), with manual pages, shell compl
 # depends on.
 .PHONY: deb
 deb: ## build bin/govxlan_*.deb
-	@rm -rf bin/deb
-	@$(MAKE) --no-print-directory install SUDO= DESTDIR=bin/deb PREFIX=/usr LDFLAGS='-s -w'
-	@chmod -R u=rwX,go=rX bin/deb
-	VERSION=$(VERSION) DEB_ARCH=$$($(GO) env GOARCH) \
-		$(GO) tool -modfile=cmd/govxlan/dist/nfpm.mod nfpm package -f cmd/govxlan/dist/nfpm.yaml -p deb -t bin/
+	@rm -rf '$(OUT)/deb'
+	@$(MAKE) --no-print-directory install SUDO= DESTDIR='$(OUT)/deb' PREFIX=/usr LDFLAGS='-s -w'
+	@chmod -R u=rwX,go=rX '$(OUT)/deb'
+	VERSION=$(VERSION) STAGE='$(OUT)/deb' DEB_ARCH=$$($(GO) env GOARCH) \
+		$(GO) tool -modfile=cmd/govxlan/dist/nfpm.mod nfpm package -f cmd/govxlan/dist/nfpm.yaml -p deb -t '$(OUT)/'
 
 .PHONY: vet
 vet: ## run go vet
