@@ -44,7 +44,8 @@ type Variant struct {
 	Name string
 	// Program is another build; empty: Config.Program.
 	Program string
-	// Flags go to "up" behind the others.
+	// Flags go to "up" behind the others. With --metrics ADDR:PORT among them,
+	// both endpoints are scraped every second while they are measured.
 	Flags []string
 }
 

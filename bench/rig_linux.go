@@ -56,7 +56,8 @@ type pair struct {
 	mtu     int
 	version string
 	command string
-	largest int // longest frame seen on the underlay
+	metrics string // where both endpoints are to be scraped; empty: nowhere
+	largest int    // longest frame seen on the underlay
 
 	environment []string // of the tunnel's processes; nil: this one's
 	// settled wait, after the first echo reply, until the tunnel works as it is

@@ -1,6 +1,7 @@
 package bench
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -171,7 +172,9 @@ func (r *runner) mode(ctx context.Context, mode string) (err error) {
 			for i := range pairs {
 				// Each round begins with another system.
 				p := pairs[(i+round-1)%len(pairs)]
+				stop := p.scrape(ctx)
 				values, err := r.test(ctx, p, t.name)
+				err = cmp.Or(err, stop())
 				if ctx.Err() != nil {
 					return context.Cause(ctx)
 				}

@@ -143,6 +143,7 @@ func govxlan(v Variant) func(context.Context, *runner, *pair) error {
 				"--addr", h.overCIDR(), "--name", overlayDev,
 			}
 			args = append(args, v.Flags...)
+			p.metrics = metricsAddress(v.Flags)
 			if h.index == 0 {
 				p.command = programName + " " + strings.Join(args, " ")
 			}

@@ -567,6 +567,13 @@ func TestModel(t *testing.T) {
 				}
 				same(t, "Len", tab.Len(), len(want))
 				same(t, "Learned", tab.Learned(), m.learned())
+				var byKind [len(kinds)]int
+				for _, e := range want {
+					byKind[e.Kind]++
+				}
+				for k, n := range byKind {
+					same(t, "Count("+Kind(k).String()+")", tab.Count(Kind(k)), n)
+				}
 				if got := tab.Flood(); !slices.Equal(got, m.flood) {
 					t.Fatalf("Flood = %v, want %v", got, m.flood)
 				}

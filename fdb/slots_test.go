@@ -243,7 +243,8 @@ func checkInternals(t testing.TB, tab *Table) {
 	tab.mu.Lock()
 	defer tab.mu.Unlock()
 	a := tab.current.Load()
-	bound, learned, entered := 0, 0, 0
+	bound := 0
+	var counted, kept [len(kinds)]int
 	used := make(map[uint32]bool)
 	for i := range a.slots {
 		s := &a.slots[i]
@@ -261,18 +262,16 @@ func checkInternals(t testing.TB, tab *Table) {
 		if v == 0 {
 			continue
 		}
-		if v&(static|user) != 0 {
-			entered++
-		} else {
-			learned++
-		}
+		counted[kindOf(v)]++
 		if v&ecmp == 0 {
 			used[index(v)] = true
 		}
 	}
-	if bound != tab.bound || learned != tab.Learned() || entered != int(tab.entered.Load()) {
-		t.Fatalf("counted %d bound, %d learned, %d static; kept %d, %d, %d",
-			bound, learned, entered, tab.bound, tab.Learned(), tab.entered.Load())
+	for k := range kept {
+		kept[k] = int(tab.unicast[k].Load())
+	}
+	if bound != tab.bound || counted != kept {
+		t.Fatalf("counted %d bound, %v by kind; kept %d, %v", bound, counted, tab.bound, kept)
 	}
 	if bound > limit(len(a.slots)) {
 		t.Fatalf("%d of %d slots bound", bound, len(a.slots))

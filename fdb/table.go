@@ -51,8 +51,7 @@ type Table struct {
 	// Keeps what writers change off the cache line that readers need.
 	_ [64]byte
 
-	learned atomic.Int64 // unicast entries, learned and
-	entered atomic.Int64 // set by the user; both written under mu
+	unicast [len(kinds)]atomic.Int64 // entries by kind, written under mu
 
 	mu          sync.Mutex // held by everything that changes an entry
 	bound       int        // slots of current with a key, live or not
@@ -226,10 +225,10 @@ func (t *Table) learnLocked(key uint64, from Remote, stamp uint32) Outcome {
 // full reports whether there is no place for another entry, of those that
 // MaxEntries bounds. Called with mu held.
 func (t *Table) full() bool {
-	n := t.learned.Load()
+	n := t.unicast[KindLearned].Load()
 	if t.boundAll {
 		p := t.replication.Load()
-		n += t.entered.Load() + int64(len(p.groups))
+		n = int64(t.live() + len(p.groups))
 		if len(p.flood) > 0 {
 			n++
 		}
@@ -243,7 +242,18 @@ func (t *Table) Len() int {
 }
 
 // Learned returns how many entries are learned.
-func (t *Table) Learned() int { return int(t.learned.Load()) }
+func (t *Table) Learned() int { return int(t.unicast[KindLearned].Load()) }
+
+// Count returns how many of the entries that All would yield are of a kind.
+func (t *Table) Count(k Kind) int {
+	n := int(t.unicast[k].Load())
+	for _, g := range t.replication.Load().groups {
+		if g.kind == k {
+			n += len(g.remotes)
+		}
+	}
+	return n
+}
 
 // MaxEntries returns Config.MaxEntries as it is in use, negative for no bound.
 func (t *Table) MaxEntries() int {

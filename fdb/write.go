@@ -66,14 +66,17 @@ func (t *Table) drop(s *slot, v uint64, what EventKind) bool {
 }
 
 func (t *Table) count(value uint64, by int64) {
-	if value&(static|user) != 0 {
-		t.entered.Add(by)
-	} else {
-		t.learned.Add(by)
-	}
+	t.unicast[kindOf(value)].Add(by)
 }
 
-func (t *Table) live() int { return int(t.learned.Load() + t.entered.Load()) }
+// live is how many unicast entries there are.
+func (t *Table) live() int {
+	n := int64(0)
+	for k := range t.unicast {
+		n += t.unicast[k].Load()
+	}
+	return int(n)
+}
 
 // intern returns the index of r, the same for equal remotes. Indices are only
 // given out, never taken back, within one array: one that were used again

@@ -23,6 +23,9 @@ var slabs = sync.Pool{New: func() any { return new(slab) }}
 // caller may write to it.
 type Batch struct {
 	Frames []Frame
+	// Short is how many frames more there were, too short to have an Ethernet
+	// header.
+	Short int
 
 	slab *slab
 	used int
@@ -30,7 +33,7 @@ type Batch struct {
 
 // reset forgets the frames, keeping the slab if there is one.
 func (b *Batch) reset() {
-	b.Frames = b.Frames[:0]
+	b.Frames, b.Short = b.Frames[:0], 0
 	b.used = 0
 }
 

@@ -101,6 +101,8 @@ func (r *reader) drain(fd uintptr) bool {
 		case errno == 0:
 			if int(n) >= r.header+14 {
 				b.add(r.header, int(n))
+			} else {
+				b.Short++
 			}
 		case errno == unix.EINTR:
 		case errno == unix.EAGAIN:

@@ -14,7 +14,9 @@ import (
 type RingWriter interface {
 	Writer
 	// WriteRing hands over all frames, in their order, but those that it calls
-	// failed for. The ring is used for nothing else.
+	// failed for. After an error, which is of the ring or of a device that was
+	// closed, these are also the frames that it did not come to, or does not
+	// know the end of. The ring is used for nothing else.
 	WriteRing(ring *uring.Ring, frames []Vector, failed func(frame *Vector, err error)) error
 }
 
@@ -26,11 +28,13 @@ const ringWrites = 64
 // ringed is what a writer needs for WriteRing; made on its first use.
 type ringed struct {
 	heads [ringWrites][HeaderLen]byte
-	sent  [ringWrites]int // frames
+	sent  [ringWrites]int // frames; -1: done with
 	try   func(fd uintptr)
 
 	ring   *uring.Ring
 	frames []Vector
+	next   int // of frames
+	under  int // of sent: under way
 	failed func(*Vector, error)
 	err    error
 }
@@ -41,21 +45,31 @@ func (w *writer) WriteRing(ring *uring.Ring, frames []Vector, failed func(frame 
 		w.ringed.try = w.writeRing
 	}
 	r := w.ringed
-	r.ring, r.frames, r.failed, r.err = ring, frames, failed, nil
+	r.ring, r.frames, r.next, r.under, r.failed, r.err = ring, frames, 0, 0, failed, nil
 	err := w.q.fd.Do(r.try)
-	r.frames, r.failed = nil, nil
 	if err == nil {
 		err = r.err
 	}
+	if err != nil {
+		for _, i := range r.sent[:r.under] {
+			if i >= 0 {
+				failed(&frames[i], err)
+			}
+		}
+		for i := r.next; i < len(frames); i++ {
+			failed(&frames[i], err)
+		}
+	}
+	r.frames, r.failed = nil, nil
 	return err
 }
 
 func (w *writer) writeRing(fd uintptr) {
 	r := w.ringed
 	features := w.features.load()
-	for next := 0; next < len(r.frames) && r.err == nil; {
+	for r.next < len(r.frames) {
 		parts := 0
-		for i := next; i < len(r.frames) && i < next+ringWrites; i++ {
+		for i := r.next; i < len(r.frames) && i < r.next+ringWrites; i++ {
 			parts += len(r.frames[i].Parts) + 1
 		}
 		if cap(w.iov) < parts {
@@ -64,9 +78,9 @@ func (w *writer) writeRing(fd uintptr) {
 		// The kernel reads these while the requests are under way: they must
 		// not move, so the slice does not grow below.
 		w.iov = w.iov[:0]
-		n := 0
-		for ; next < len(r.frames) && n < ringWrites; next++ {
-			v := &r.frames[next]
+		r.under = 0
+		for ; r.next < len(r.frames) && r.under < ringWrites; r.next++ {
+			n, v := r.under, &r.frames[r.next]
 			if features.lacks(&v.Header) {
 				if n > 0 {
 					break // in its turn
@@ -88,10 +102,12 @@ func (w *writer) writeRing(fd uintptr) {
 			}); r.err != nil {
 				return
 			}
-			r.sent[n] = next
-			n++
+			r.sent[n] = r.next
+			r.under++
 		}
-		w.complete(fd, n)
+		if w.complete(fd, r.under); r.err != nil {
+			return
+		}
 	}
 	runtime.KeepAlive(r.frames)
 }
@@ -113,10 +129,11 @@ func (w *writer) complete(fd uintptr, n int) {
 			continue
 		}
 		n--
+		v := &r.frames[r.sent[c.User]]
+		r.sent[c.User] = -1
 		if c.Res >= 0 {
 			continue
 		}
-		v := &r.frames[r.sent[c.User]]
 		errno := syscall.Errno(-c.Res)
 		if errno == unix.EINVAL && v.Header.GSO != GSONone {
 			w.alone(fd, v) // finds out what the kernel has against it

@@ -3,6 +3,7 @@ package tap
 import (
 	"bytes"
 	"errors"
+	"net"
 	"runtime"
 	"syscall"
 	"testing"
@@ -116,6 +117,27 @@ func TestWriteRingFails(t *testing.T) {
 			t.Error("a device that is down took a frame")
 		}
 	})
+}
+
+// Of a device that was closed all frames are named, each once.
+func TestWriteRingOfClosedDevice(t *testing.T) {
+	ns := namespace1(t)
+	d := openIn(t, ns, Config{Name: "tap0"})
+	w, ring := d.NewWriter(0).(RingWriter), newRing(t)
+	must(t, d.Close())
+	frames := make([]Vector, 100)
+	for i := range frames {
+		frames[i].Parts = [][]byte{testFrame(60, i)}
+	}
+	failed := make(map[*Vector]int)
+	if err := w.WriteRing(ring, frames, func(v *Vector, _ error) { failed[v]++ }); !errors.Is(err, net.ErrClosed) {
+		t.Errorf("error %v", err)
+	}
+	for i := range frames {
+		if n := failed[&frames[i]]; n != 1 {
+			t.Errorf("frame %d failed %d times", i, n)
+		}
+	}
 }
 
 // Nothing is allocated per frame.

@@ -94,7 +94,7 @@ func (c *udpConn) Join(group netip.Addr, device string, tell func(error)) (_ Gro
 			return err
 		}
 		if was, ok := c.take(group, device); ok {
-			g.udpReceiver, g.joined, g.state.Joins = newUDPReceiver(was.sock), was.Joined, was.Joins
+			g.udpReceiver, g.joined, g.state.Joins = newUDPReceiver(was.sock, &c.empty), was.Joined, was.Joins
 			return nil
 		}
 		return g.open()
@@ -131,7 +131,7 @@ func (g *udpGroup) open() error {
 		sock.fd.Close()
 		return err
 	}
-	g.udpReceiver = newUDPReceiver(sock)
+	g.udpReceiver = newUDPReceiver(sock, &c.empty)
 	return nil
 }
 
@@ -201,6 +201,7 @@ func (g *udpGroup) Leave() error {
 		return nil
 	}
 	g.c.changeGroups(func(m map[netip.Addr]*udpGroup) { delete(m, g.addr) })
+	g.c.left.Add(uint64(drops(g.sock)))
 	return g.sock.fd.Close()
 }
 

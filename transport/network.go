@@ -7,6 +7,8 @@ import (
 	"net"
 	"net/netip"
 	"sync"
+
+	"github.com/govxlan/govxlan/vxlan"
 )
 
 // networkQueue bounds the datagrams that wait at one Conn of a Network; more
@@ -166,7 +168,17 @@ type networkConn struct {
 	*inbox
 }
 
-var _ PathConn = (*networkConn)(nil)
+var (
+	_ PathConn  = (*networkConn)(nil)
+	_ OuterConn = (*networkConn)(nil)
+)
+
+// Outer: see OuterConn. A Network has one source port.
+func (c *networkConn) Outer(t *Train) vxlan.Outer {
+	o := t.outer()
+	o.Src, o.SrcPort = c.local.Addr().Unmap().WithZone(""), c.local.Port()
+	return o
+}
 
 // HearTooBig: see PathConn.
 func (c *networkConn) HearTooBig(hear func(*TooBig)) { c.hear = hear }

@@ -103,6 +103,14 @@ func TestOuterFieldsByTrain(t *testing.T) {
 						if got[i] != want[i] {
 							t.Errorf("packet %d: %+v, want %+v", i, got[i], want[i])
 						}
+						// The Conn says the same of it as the wire.
+						said := c.(OuterConn).Outer(&trains[i/3])
+						if o := (outerSeen{said.TOS, said.TTL, said.DF, said.FlowLabel, said.SrcPort, said.ZeroChecksum, want[i].length}); o != want[i] {
+							t.Errorf("packet %d: said to be %+v, is %+v", i, o, want[i])
+						}
+						if said.Src != local || said.Dst != remote || said.DstPort != wirePort {
+							t.Errorf("packet %d: said to go from %v to %v port %d", i, said.Src, said.Dst, said.DstPort)
+						}
 					}
 				})
 			}
@@ -165,7 +173,13 @@ func TestOuterFieldsOfTheConn(t *testing.T) {
 				if len(got) != 4 {
 					t.Fatalf("%d packets, want 4", len(got))
 				}
+				// The Conn says the same of it, where it knows.
+				said := c.(OuterConn).Outer(&tr)
 				for _, o := range got {
+					if said.TTL != o.ttl && said.TTL != 0 || said.DF != o.df || said.SrcPort != o.port || said.ZeroChecksum != o.zero ||
+						said.FlowLabel != o.label && said.FlowLabel != 0 {
+						t.Errorf("said to be %+v, is %+v", said, o)
+					}
 					o.port, o.length = 0, 0
 					if (o.label != 0) != tc.label {
 						t.Errorf("flow label %#x", o.label)

@@ -50,12 +50,13 @@ type PacketConfig struct {
 // Counters count what a Conn dropped that the kernel would have dropped, and
 // counted, below a UDP socket.
 type Counters struct {
-	// RxBadPacket: an outer header that contradicts itself or the packet, or a
-	// wrong IPv4 header checksum.
+	// RxBadPacket: an outer header that contradicts itself or the packet, a
+	// wrong IPv4 header checksum, or a datagram without content.
 	RxBadPacket uint64
 	// RxChecksum: a wrong outer UDP checksum, or an unwanted zero over IPv6.
 	RxChecksum uint64
-	// RxQueueFull: the socket's buffer was full.
+	// RxQueueFull: the socket's buffer was full. Over UDP sockets these are all
+	// that the kernel dropped when it had found the socket.
 	RxQueueFull uint64
 }
 

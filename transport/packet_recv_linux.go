@@ -36,7 +36,7 @@ func (r *packetReceiver) packet(i int, t *Train) bool {
 	switch r.unpacker.unpack(r.slab.bytes[start:start+int(r.slab.msgs[i].n)], ethernet, r.zone, t) {
 	case taken:
 		return true
-	case badPacket:
+	case badPacket, empty:
 		r.c.badPacket.Add(1)
 	case badChecksum:
 		r.c.badChecksum.Add(1)

@@ -281,10 +281,13 @@ func (s *packetSender) fields(t *Train, count int, state *hopState, checksum vxl
 		f.TTL = state.ttl
 	}
 	if f.FlowLabel == 0 && s.c.label {
-		f.FlowLabel = max(uint32(f.SrcPort)*0x9E3779B1>>12, 1)
+		f.FlowLabel = flowLabel(f.SrcPort)
 	}
 	return f
 }
+
+// flowLabel is the IPv6 flow label of a flow that has none of its own (RFC 6438).
+func flowLabel(port uint16) uint32 { return max(uint32(port)*0x9E3779B1>>12, 1) }
 
 // zero says whether there is to be no checksum on this way.
 func (s *packetSender) zero(state *hopState) bool {

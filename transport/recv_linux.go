@@ -2,6 +2,7 @@ package transport
 
 import (
 	"net/netip"
+	"sync/atomic"
 	"unsafe"
 
 	"golang.org/x/sys/unix"
@@ -64,14 +65,15 @@ func (s *Slab) rearm(n int) {
 // udpReceiver implements Receiver on one UDP socket.
 type udpReceiver struct {
 	slabReceiver
+	empty    *atomic.Uint64
 	lastRaw  rawAddr // memo of the last source: runs come from one VTEP
 	lastAddr netip.AddrPort
 }
 
 var _ Pollable = (*udpReceiver)(nil)
 
-func newUDPReceiver(sock *socket) *udpReceiver {
-	r := &udpReceiver{}
+func newUDPReceiver(sock *socket, empty *atomic.Uint64) *udpReceiver {
+	r := &udpReceiver{empty: empty}
 	r.train, r.passing = r.datagrams, udpPassing
 	r.init(sock)
 	return r
@@ -90,7 +92,8 @@ func udpPassing(errno unix.Errno) bool {
 func (r *udpReceiver) datagrams(i int, t *Train) bool {
 	m := &r.slab.msgs[i]
 	if m.n == 0 {
-		return false // no VXLAN header in it
+		r.empty.Add(1) // no VXLAN header in it
+		return false
 	}
 	start := i * recvBytes
 	end := start + int(m.n)

@@ -8,6 +8,7 @@ import (
 	"os"
 	"sync"
 	"sync/atomic"
+	"unsafe"
 
 	"github.com/govxlan/govxlan/internal/descriptor"
 	"github.com/govxlan/govxlan/internal/namespace"
@@ -48,6 +49,9 @@ type udpConn struct {
 	dontFragment bool                          // UDPConfig.DontFragment
 	hear         atomic.Pointer[func(*TooBig)] // HearTooBig
 
+	empty atomic.Uint64 // datagrams without content
+	left  atomic.Uint64 // drops of groups that were left
+
 	closeOnce sync.Once
 }
 
@@ -63,7 +67,10 @@ type socket struct {
 	hears atomic.Bool // its error queue is on
 }
 
-var _ Conn = (*udpConn)(nil)
+var (
+	_ Conn     = (*udpConn)(nil)
+	_ Counting = (*udpConn)(nil)
+)
 
 // ListenUDP opens the sockets of a VTEP: one (or UDPConfig.Receivers) on each
 // local address to receive from, and a set of sending ones whose ports stand
@@ -400,12 +407,51 @@ func (c *udpConn) Limits() Limits {
 func (c *udpConn) Receivers() []Receiver {
 	receivers := make([]Receiver, len(c.receivers))
 	for i, s := range c.receivers {
-		receivers[i] = newUDPReceiver(s)
+		receivers[i] = newUDPReceiver(s, &c.empty)
 	}
 	return receivers
 }
 
 func (c *udpConn) NewSender() Sender { return newUDPSender(c) }
+
+// Counters returns what was dropped since ListenUDP, as far as the kernel tells:
+// it counts datagrams with a wrong checksum among those that found no room.
+func (c *udpConn) Counters() Counters {
+	n := Counters{RxBadPacket: c.empty.Load()}
+	for _, s := range c.receivers {
+		n.RxQueueFull += uint64(drops(s))
+	}
+	c.groups.mu.Lock() // so that no group is between known and left
+	defer c.groups.mu.Unlock()
+	if known := c.groups.known.Load(); known != nil {
+		for _, g := range *known {
+			n.RxQueueFull += uint64(drops(g.sock))
+		}
+	}
+	n.RxQueueFull += c.left.Load()
+	return n
+}
+
+// drops is how many datagrams the kernel dropped that were for a socket: 0 where
+// it does not tell, before Linux 4.12.
+func drops(s *socket) (n uint32) {
+	var info [skMeminfoVars]uint32
+	_ = s.fd.Do(func(fd uintptr) {
+		size := uint32(unsafe.Sizeof(info))
+		_, _, errno := unix.Syscall6(unix.SYS_GETSOCKOPT, fd, unix.SOL_SOCKET, unix.SO_MEMINFO,
+			uintptr(unsafe.Pointer(&info)), uintptr(unsafe.Pointer(&size)), 0)
+		if errno == 0 && size == uint32(unsafe.Sizeof(info)) {
+			n = info[skMeminfoDrops]
+		}
+	})
+	return n
+}
+
+// What SO_MEMINFO returns (include/uapi/linux/sock_diag.h).
+const (
+	skMeminfoDrops = 8
+	skMeminfoVars  = 9
+)
 
 // String names the transport.
 func (c *udpConn) String() string { return "udp" }

@@ -632,6 +632,9 @@ func TestEmptyDatagramsAreIgnored(t *testing.T) {
 		if len(got) != 2 || string(got[0].b) != "one" || string(got[1].b) != "two" {
 			t.Errorf("received %+v", got)
 		}
+		if n := c.(Counting).Counters(); n != (Counters{RxBadPacket: 3}) {
+			t.Errorf("counted %+v, want 3 without content", n)
+		}
 	})
 }
 

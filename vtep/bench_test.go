@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"net/netip"
 	"testing"
+	"time"
 
 	"github.com/govxlan/govxlan/tap"
 	"github.com/govxlan/govxlan/transport"
@@ -138,6 +139,42 @@ func BenchmarkDemultiplex(b *testing.B) {
 			if c := r.endpointCounters(); c != (EndpointCounters{}) {
 				b.Fatalf("drops %+v", c)
 			}
+		})
+	}
+}
+
+// BenchmarkStatus is what it costs to look at an endpoint; locked-us/op is how
+// long changes of it have to wait for that.
+func BenchmarkStatus(b *testing.B) {
+	for _, bc := range []struct{ vnis, peers int }{{1, 4}, {1, 1000}, {10000, 4}} {
+		b.Run(fmt.Sprintf("%d VNIs, %d peers each", bc.vnis, bc.peers), func(b *testing.B) {
+			r := newRig(b)
+			shared := newCard(b)
+			var peers []netip.AddrPort
+			for i := range bc.peers {
+				peers = append(peers, netip.AddrPortFrom(netip.AddrFrom4([4]byte{10, 0, byte(i >> 8), byte(i)}), 4789))
+			}
+			for i := range bc.vnis {
+				if err := r.e.AddVNI(VNIConfig{VNI: vxlan.VNI(i), Device: shared, Peers: peers}); err != nil {
+					b.Fatal(err)
+				}
+			}
+			b.ReportAllocs()
+			for b.Loop() {
+				s := r.e.Status()
+				if n := len(s.VNIs); n != bc.vnis || len(s.VNIs[n-1].Peers) != bc.peers {
+					b.Fatalf("%d VNIs", n)
+				}
+			}
+			b.StopTimer()
+			begin := time.Now()
+			const rounds = 10
+			for range rounds {
+				r.e.mu.Lock()
+				r.e.sorted()
+				r.e.mu.Unlock()
+			}
+			b.ReportMetric(float64(time.Since(begin).Microseconds())/rounds, "locked-us/op")
 		})
 	}
 }

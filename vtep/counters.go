@@ -7,6 +7,10 @@ import "sync/atomic"
 // directions do not fight over cache lines.
 type rxCounters struct {
 	frames, bytes     atomic.Uint64
+	broadcast         atomic.Uint64
+	multicast         atomic.Uint64
+	superframes       atomic.Uint64
+	coalesced         atomic.Uint64
 	dropUnknownVTEP   atomic.Uint64
 	dropInvalidSource atomic.Uint64
 	dropOwnMAC        atomic.Uint64
@@ -29,6 +33,11 @@ type rxCounters struct {
 type txCounters struct {
 	frames, bytes     atomic.Uint64
 	flooded           atomic.Uint64
+	broadcast         atomic.Uint64
+	multicast         atomic.Uint64
+	unknown           atomic.Uint64
+	superframes       atomic.Uint64
+	trains            atomic.Uint64
 	dropNoDestination atomic.Uint64
 	dropBadFrame      atomic.Uint64
 	dropVLAN          atomic.Uint64
@@ -59,7 +68,9 @@ type endpointCounters struct {
 // Counters are a VNI's counters at one moment. Frames are Ethernet frames as
 // they travel in VXLAN packets (a superframe counts as the frames it stands
 // for), bytes are theirs, outer headers not included. Each frame that is not
-// delivered is counted under exactly one drop reason.
+// delivered is counted under exactly one drop reason: what arrived for the VNI
+// is RxFrames and all RxDrop..., what the device handed over is TxFrames, each
+// copy of flooded frames counted, TxARPAnswered and all TxDrop...
 type Counters struct {
 	RxFrames uint64 `json:"rx_frames"`
 	RxBytes  uint64 `json:"rx_bytes"`
@@ -67,6 +78,24 @@ type Counters struct {
 	TxBytes  uint64 `json:"tx_bytes"`
 	// TxFlooded: of TxFrames, copies made by head-end replication.
 	TxFlooded uint64 `json:"tx_flooded"`
+
+	// RxBroadcast and RxMulticast: of RxFrames, those to a group of stations.
+	RxBroadcast uint64 `json:"rx_broadcast"`
+	RxMulticast uint64 `json:"rx_multicast"`
+	// TxBroadcast, TxMulticast and TxUnknown: frames from the device that were
+	// for the flood list or the remotes of a multicast entry, each counted once
+	// however many copies left. The last are to one station that is in no entry.
+	TxBroadcast uint64 `json:"tx_broadcast"`
+	TxMulticast uint64 `json:"tx_multicast"`
+	TxUnknown   uint64 `json:"tx_unknown_unicast"`
+	// RxSuperframes: superframes that the device was given, and RxCoalesced: of
+	// RxFrames, those that they were made of.
+	RxSuperframes uint64 `json:"rx_superframes"`
+	RxCoalesced   uint64 `json:"rx_coalesced"`
+	// TxSuperframes: superframes that the device handed over, and TxTrains: the
+	// trains of datagrams that TxFrames left in.
+	TxSuperframes uint64 `json:"tx_superframes"`
+	TxTrains      uint64 `json:"tx_trains"`
 
 	// RxDropUnknownVTEP: the sender is no peer.
 	RxDropUnknownVTEP uint64 `json:"rx_drop_unknown_vtep"`
@@ -151,12 +180,14 @@ type EndpointCounters struct {
 	// that of no VNI.
 	TxDropUnknownVLAN uint64 `json:"tx_drop_unknown_vlan"`
 
-	// Those of a transport that counts such itself; below a UDP socket the
-	// kernel does.
+	// Those of the transport.
 
-	// RxDropBadPacket: an outer header that contradicts itself.
+	// RxDropBadPacket: an outer header that contradicts itself, or nothing
+	// behind it.
 	RxDropBadPacket uint64 `json:"rx_drop_bad_packet"`
-	// RxDropChecksum: a wrong outer UDP checksum, or none over IPv6.
+	// RxDropChecksum: a wrong outer UDP checksum, or none over IPv6. With UDP
+	// sockets it is the kernel that drops these, and counts them as
+	// RxDropQueueFull.
 	RxDropChecksum uint64 `json:"rx_drop_checksum"`
 	// RxDropQueueFull: more arrived than was fetched.
 	RxDropQueueFull uint64 `json:"rx_drop_queue_full"`
@@ -169,6 +200,15 @@ func read(rx *rxCounters, tx *txCounters) Counters {
 		RxFrames: rx.frames.Load(), RxBytes: rx.bytes.Load(),
 		TxFrames: tx.frames.Load(), TxBytes: tx.bytes.Load(),
 		TxFlooded:           tx.flooded.Load(),
+		RxBroadcast:         rx.broadcast.Load(),
+		RxMulticast:         rx.multicast.Load(),
+		TxBroadcast:         tx.broadcast.Load(),
+		TxMulticast:         tx.multicast.Load(),
+		TxUnknown:           tx.unknown.Load(),
+		RxSuperframes:       rx.superframes.Load(),
+		RxCoalesced:         rx.coalesced.Load(),
+		TxSuperframes:       tx.superframes.Load(),
+		TxTrains:            tx.trains.Load(),
 		RxDropUnknownVTEP:   rx.dropUnknownVTEP.Load(),
 		RxDropInvalidSource: rx.dropInvalidSource.Load(),
 		RxDropOwnMAC:        rx.dropOwnMAC.Load(),

@@ -67,6 +67,14 @@
 // [Endpoint.Watch] tells of entries that are learned, move, age, come and go, as
 // they do. A reader who is slow loses events, and is told how many.
 //
+// # Captures
+//
+// [Endpoint.Capture] shows frames as they pass, with what became of each: packets
+// with outer headers that are made up of what is known, or frames as they cross
+// the devices. While nobody captures, that costs one look a batch; while somebody
+// does, a filter and a copy for each frame. A reader who is slow loses frames, and
+// is told how many.
+//
 // # ARP and neighbour discovery
 //
 // A VNI floods ARP requests (RFC 826) and IPv6 neighbour solicitations (RFC 4861)

@@ -49,6 +49,7 @@ type Endpoint struct {
 	vnis     vniTable
 	counters endpointCounters
 	watchers atomic.Pointer[[]*Watcher] // nil: nobody listens
+	captures captureSet                 // nil: nobody captures
 	paths    paths
 	// findPaths: the paths' MTUs are known, or to be found out.
 	findPaths bool
@@ -57,7 +58,8 @@ type Endpoint struct {
 	overlays map[vxlan.VNI]*overlay
 	trunks   map[tap.Device]*trunk
 	running  bool
-	paused   bool // it runs, and is about to be handed over
+	paused   bool          // it runs, and is about to be handed over
+	ready    chan struct{} // closed once it runs
 	closed   bool
 	workers  []*worker // while it runs, where the Conn can be polled
 	// toldSegments is the Limits.Segments that was last logged.
@@ -88,6 +90,7 @@ func New(cfg Config) (*Endpoint, error) {
 		trunks:          make(map[tap.Device]*trunk),
 		failures:        make(chan error, 1),
 		hurry:           make(chan struct{}, 1),
+		ready:           make(chan struct{}),
 		neighbourMissed: cfg.NeighbourMissed,
 	}
 	e.groups = make(map[netip.Addr]*membership)
@@ -143,6 +146,7 @@ func (e *Endpoint) Run(ctx context.Context) error {
 		e.receive(m)
 	}
 	e.mu.Unlock()
+	close(e.ready)
 	tasks.Go(func() { e.sweep(ctx) })
 
 	var err error
@@ -156,6 +160,10 @@ func (e *Endpoint) Run(ctx context.Context) error {
 	e.groupLife.tasks.Wait()
 	return err
 }
+
+// Ready is closed once Run carries frames: everything that arrives from then on
+// is served. It stays open when Run fails before.
+func (e *Endpoint) Ready() <-chan struct{} { return e.ready }
 
 // receivers makes one for each socket of the Conn.
 func (e *Endpoint) receivers() []*receiver {
@@ -221,6 +229,8 @@ func (e *Endpoint) Close() error {
 	}
 	watchers := e.watching()
 	e.watchers.Store(nil)
+	captures := e.capturing()
+	e.captures.Store(nil)
 	workers := e.workers
 	e.mu.Unlock()
 	for _, w := range watchers {
@@ -238,6 +248,9 @@ func (e *Endpoint) Close() error {
 	errs = append(errs, e.conn.Close())
 	for _, o := range overlays {
 		o.wait()
+	}
+	for _, c := range captures {
+		c.end()
 	}
 	select {
 	case e.failures <- nil: // ends Run, if it runs
@@ -424,7 +437,7 @@ func (e *Endpoint) newOutlet(r *receiver, o *overlay) *outlet {
 			}
 		}
 	}
-	out := &outlet{o: o, writer: o.device.NewWriter(r.number), ring: r.ring}
+	out := &outlet{o: o, r: r, writer: o.device.NewWriter(r.number), ring: r.ring}
 	out.coalesce.MTU = o.device.MTU()
 	out.coalesce.Off = o.device.Features()&(tap.TSO4|tap.TSO6|tap.USO) == 0
 	r.outlets[o] = out

@@ -116,22 +116,22 @@ func (c *groupCounts) status() []GroupStatus {
 	return list
 }
 
-// inspect judges the header of a packet: whether the frame may go on, and
-// whether its source must not be learned.
-func (out *outlet) inspect(b []byte) (ok, dontLearn bool) {
+// inspect judges the header of a packet, and says whether its source must not be
+// learned.
+func (out *outlet) inspect(b []byte) (v Verdict, dontLearn bool) {
 	p := &out.policy.header
 	if vxlan.ReservedBits(b)&p.refused != 0 {
 		out.tally.reservedBits++
-		return false, false
+		return rxReservedBits, false
 	}
 	if p.groups == nil {
-		return true, false
+		return verdictPassed, false
 	}
 	g, _ := vxlan.ParseGBP(b) // without the extension: group 0
 	if p.accept != nil && !g.Applied && !p.accept.has(g.ID) {
 		out.tally.group++
-		return false, false
+		return rxGroup, false
 	}
 	p.groups.add(g.ID)
-	return true, g.DontLearn
+	return verdictPassed, g.DontLearn
 }

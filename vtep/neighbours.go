@@ -118,18 +118,18 @@ type answers struct {
 }
 
 // neighbour deals with a frame of the device in a VNI that does not flood
-// requests. It reports whether that was all: the frame is not to be sent.
-func (t *transmitter) neighbour(f *tap.Frame) bool {
+// requests, and says what became of it where it is not to be sent.
+func (t *transmitter) neighbour(f *tap.Frame, captures []*Capture) Verdict {
 	if !neighbour.Candidate(f.Bytes) || f.Header.GSO != tap.GSONone {
-		return false
+		return verdictPassed
 	}
 	if tap.CompleteChecksum(&f.Header, f.Bytes) != nil {
-		return false // counted when it is sent
+		return verdictPassed // counted when it is sent
 	}
 	var m neighbour.Message
 	m.Parse(f.Bytes)
 	if m.Kind == neighbour.Other {
-		return false
+		return verdictPassed
 	}
 	o := t.o
 	n := t.policy.neighbours
@@ -147,15 +147,15 @@ func (t *transmitter) neighbour(f *tap.Frame) bool {
 			// Its source is the unspecified address, to which Linux's proxy
 			// sends an answer that nobody accepts.
 		case !o.near(&e, &m):
-			t.answer(&m, f.Bytes, &e)
-			return true
+			t.answer(&m, f.Bytes, &e, captures)
+			return verdictAnswered
 		}
 	}
 	if n.mode == ARPProxy && m.Kind.Consumed() {
 		o.tx.dropARPProxy.Add(1)
-		return true
+		return txARPProxy
 	}
-	return false
+	return verdictPassed
 }
 
 // near says whether a neighbour is on the device's own side as far as is known,
@@ -178,7 +178,7 @@ func (o *overlay) near(e *neighbour.Entry, m *neighbour.Message) bool {
 }
 
 // answer writes the answer to a request into the device that it came from.
-func (t *transmitter) answer(m *neighbour.Message, frame []byte, e *neighbour.Entry) {
+func (t *transmitter) answer(m *neighbour.Message, frame []byte, e *neighbour.Entry, captures []*Capture) {
 	a := t.answers
 	if a == nil {
 		a = &answers{writer: t.o.device.NewWriter(t.queue)}
@@ -192,8 +192,10 @@ func (t *transmitter) answer(m *neighbour.Message, frame []byte, e *neighbour.En
 	a.vector[0] = tap.Vector{Parts: parts}
 	if _, err := a.writer.Write(a.vector[:]); err != nil {
 		t.o.rx.dropDevice.Add(1)
+		seeMade(captures, t.o.vni, b, rxDevice)
 		return
 	}
+	seeMade(captures, t.o.vni, b, verdictMade)
 	t.o.tx.arpAnswered.Add(1)
 }
 

@@ -45,6 +45,8 @@ type receiver struct {
 	tally endpointTally
 	// What came from peer and is not counted with it yet.
 	peerFrames, peerBytes int
+
+	captures []*Capture // while a batch is carried; nil: none
 }
 
 // endpointTally gathers what belongs to no VNI, for one batch.
@@ -53,6 +55,7 @@ type endpointTally struct{ badHeader, shortFrame, unknownVNI uint64 }
 // outlet is one receiver's way into one device.
 type outlet struct {
 	o        *overlay
+	r        *receiver
 	policy   *policy // of this batch
 	writer   tap.Writer
 	coalesce tap.Coalescer
@@ -67,6 +70,8 @@ type outlet struct {
 // once a batch and not once a frame.
 type rxTally struct {
 	frames, bytes              uint64
+	broadcast, multicast       uint64
+	superframes, coalesced     uint64
 	unknownVTEP, invalidSource uint64
 	ownMAC, staticMAC, ecn     uint64
 	ownAddress                 uint64
@@ -99,6 +104,7 @@ func (r *receiver) ended(err error) {
 func (r *receiver) batch(trains []transport.Train, now time.Duration) {
 	// What was true of the last batch may have changed.
 	r.out, r.known, r.source = nil, false, netip.Addr{}
+	r.captures = r.e.capturing()
 	for i := range trains {
 		r.train(&trains[i], now)
 	}
@@ -108,6 +114,7 @@ func (r *receiver) batch(trains []transport.Train, now time.Duration) {
 		out.dirty = false
 	}
 	r.dirty = r.dirty[:0]
+	r.captures = nil
 	r.e.counters.add(&r.tally)
 }
 
@@ -143,9 +150,14 @@ func (r *receiver) train(t *transport.Train, now time.Duration) {
 			// Or somebody lies about the length of an inner packet, to have
 			// the next ones of the train delivered as its payload.
 			r.tally.badHeader += uint64(t.Len())
+			r.seeTrain(t, rxBadHeader)
 			return
 		}
 		segment, t.Stride = t.Stride, 0
+	}
+	if r.captures != nil {
+		r.trainSeen(t, segment, now)
+		return
 	}
 	for i := range t.Len() {
 		r.packet(t.Datagram(i), segment, t.TOS, now)
@@ -187,52 +199,52 @@ func headersAtStride(t *transport.Train) bool {
 	return true
 }
 
-// packet carries one VXLAN packet.
-func (r *receiver) packet(b []byte, segment int, tos uint8, now time.Duration) {
+// packet carries one VXLAN packet, and says what became of it.
+func (r *receiver) packet(b []byte, segment int, tos uint8, now time.Duration) Verdict {
 	h, frame, err := vxlan.Parse(b)
 	if err != nil {
 		if err == vxlan.ErrFrame {
 			r.tally.shortFrame++
-		} else {
-			r.tally.badHeader++
+			return rxShortFrame
 		}
-		return
+		r.tally.badHeader++
+		return rxBadHeader
 	}
 	if r.out == nil || h.VNI != r.vni {
 		if !r.turn(h.VNI, now) {
 			r.tally.unknownVNI++
-			return
+			return rxUnknownVNI
 		}
 	}
 	out := r.out
 	if !r.ok {
 		if r.own {
 			out.tally.ownAddress++
-		} else {
-			out.tally.unknownVTEP++
+			return rxOwnAddress
 		}
-		return
+		out.tally.unknownVTEP++
+		return rxUnknownVTEP
 	}
 	dontLearn := false
 	if out.policy.header.inspects {
-		var ok bool
-		if ok, dontLearn = out.inspect(b); !ok {
-			return
+		var v Verdict
+		if v, dontLearn = out.inspect(b); v != verdictPassed {
+			return v
 		}
 	}
 	if out.policy.vlan != VLANKeep && tap.VLANTagged(frame) {
 		out.tally.vlan++
-		return
+		return rxVLAN
 	}
 	if mac := fdb.MAC(frame[6:12]); !r.known || mac != r.mac {
-		if !r.learn(mac, dontLearn, now) {
-			return
+		if v := r.learn(mac, dontLearn, now); v != verdictPassed {
+			return v
 		}
 	}
 	// Congestion marks of the underlay: most packets carry none, and cost
 	// nothing here.
 	if outer := vxlan.ECN(tos & 3); outer != vxlan.NotECT && !out.mark(frame, outer) {
-		return
+		return rxECN
 	}
 	if out.policy.clampMSS {
 		r.clamp(frame)
@@ -241,20 +253,30 @@ func (r *receiver) packet(b []byte, segment int, tos uint8, now time.Duration) {
 		out.o.rx.neighbourFull.Add(1)
 	}
 	size := len(frame)
+	toGroup, toAll := frame[0]&1 != 0, false
+	if toGroup {
+		toAll = fdb.MAC(frame[:6]) == broadcastMAC
+	}
 	if out.o.vid != 0 {
 		frame = pushTag(b, out.o.vid)
 	}
 	if out.coalesce.Add(frame, segment) == tap.Oversize {
 		out.tally.oversize++
-		return
+		return rxOversize
 	}
 	out.tally.frames++
 	out.tally.bytes += uint64(size)
+	if toAll {
+		out.tally.broadcast++
+	} else if toGroup {
+		out.tally.multicast++
+	}
 	r.peerFrames++
 	r.peerBytes += size
 	if out.coalesce.Full() {
 		out.flush()
 	}
+	return verdictPassed
 }
 
 // turn makes the memo one of this VNI and the current source. It returns false
@@ -289,26 +311,26 @@ func (r *receiver) turn(v vxlan.VNI, now time.Duration) bool {
 	return true
 }
 
-// learn notes where the station is, unless its frame asks not to, and says
-// whether the frame is accepted.
-func (r *receiver) learn(mac fdb.MAC, dontLearn bool, now time.Duration) bool {
+// learn notes where the station is, unless its frame asks not to, and judges
+// the frame by it.
+func (r *receiver) learn(mac fdb.MAC, dontLearn bool, now time.Duration) Verdict {
 	out := r.out
 	o := out.o
 	r.known = false
 	if mac[0]&1 != 0 || mac == (fdb.MAC{}) {
 		out.tally.invalidSource++
-		return false
+		return rxInvalidSource
 	}
 	if mac == fdb.MAC(o.mac) {
 		out.tally.ownMAC++
-		return false
+		return rxOwnMAC
 	}
 	outcome := fdb.Static
 	if dontLearn && out.policy.learn {
 		// Static entries hold all the same. Nobody sends from no address, so
 		// that is what asks for them alone.
 		if o.table.Learn(mac, fdb.Remote{}, now) != fdb.Static {
-			return true
+			return verdictPassed
 		}
 	} else if out.policy.learn {
 		outcome = o.table.Learn(mac, r.peer.remote, now)
@@ -318,14 +340,14 @@ func (r *receiver) learn(mac fdb.MAC, dontLearn bool, now time.Duration) bool {
 		// The address decides alone: packets do not show the VTEP's port.
 		if o.table.Forbids(mac, r.source) {
 			out.tally.staticMAC++
-			return false
+			return rxStaticMAC
 		}
 	case fdb.Full:
 		out.tally.notLearned++
-		return true
+		return verdictPassed
 	}
 	r.mac, r.known = mac, true
-	return true
+	return verdictPassed
 }
 
 // mark carries the underlay's ECN marks into the frame (RFC 6040 section 4.2)
@@ -352,6 +374,12 @@ func (out *outlet) mark(frame []byte, outer vxlan.ECN) bool {
 // flush writes the frames gathered so far and counts them.
 func (out *outlet) flush() {
 	vectors := out.coalesce.Vectors()
+	for i := range vectors {
+		if vectors[i].Header.GSO != tap.GSONone {
+			out.tally.superframes++
+			out.tally.coalesced += uint64(len(vectors[i].Parts))
+		}
+	}
 	if len(vectors) > 1 && out.ring != nil {
 		vectors = out.writeRing(vectors)
 	}
@@ -377,13 +405,28 @@ func (out *outlet) failed(v *tap.Vector, _ error) {
 	t := &out.tally
 	t.device += uint64(merged)
 	t.frames -= uint64(merged)
+	if v.Header.GSO != tap.GSONone {
+		t.superframes--
+		t.coalesced -= uint64(merged)
+	}
 	t.bytes -= uint64(v.Len() + (merged-1)*int(v.Header.HeaderBytes) - merged*out.o.tagLen())
+	if out.r != nil && out.r.captures != nil {
+		out.seeRefused(v)
+	}
 }
 
 // add takes a batch's tally into the counters.
 func (c *rxCounters) add(t *rxTally) {
 	c.frames.Add(t.frames)
 	c.bytes.Add(t.bytes)
+	if t.superframes > 0 {
+		c.superframes.Add(t.superframes)
+		c.coalesced.Add(t.coalesced)
+	}
+	if t.broadcast|t.multicast > 0 {
+		c.broadcast.Add(t.broadcast)
+		c.multicast.Add(t.multicast)
+	}
 	if t.unknownVTEP|t.invalidSource|t.ownMAC|t.ownAddress|t.staticMAC|t.ecn|t.oversize|t.device|t.notLearned|t.ecnAlerts|t.reservedBits|t.group|t.vlan == 0 {
 		return
 	}

@@ -3,13 +3,13 @@ package vtep
 import (
 	"cmp"
 	"fmt"
+	"maps"
 	"net/netip"
 	"slices"
 	"strings"
 	"time"
 
 	"github.com/govxlan/govxlan/fdb"
-	"github.com/govxlan/govxlan/transport"
 	"github.com/govxlan/govxlan/vxlan"
 )
 
@@ -22,6 +22,8 @@ type Status struct {
 	// when it has no name.
 	Transport string  `json:"transport,omitempty"`
 	Uptime    Seconds `json:"uptime_s"`
+	// Running: Run has begun, and not ended.
+	Running bool `json:"running"`
 	// Workers is how many threads carry frames, and IO what they wait with:
 	// io_uring or epoll; goroutines where there are none.
 	Workers  int              `json:"workers"`
@@ -42,6 +44,8 @@ type VNIStatus struct {
 	Offload string    `json:"offload"`
 	Queues  int       `json:"queues"`
 	Entries int       `json:"entries"`
+	// FDB is what the Entries are, and how many the table takes.
+	FDB FDBStatus `json:"fdb"`
 	// ARP is flood, suppress or proxy; the first has no neighbours.
 	ARP        string       `json:"arp"`
 	Neighbours int          `json:"neighbours"`
@@ -61,6 +65,9 @@ type PeerStatus struct {
 	Port uint16     `json:"port"`
 	// Member: it was not configured, but has spoken as a member of a group.
 	Member bool `json:"member,omitempty"`
+	// Stranger: it was not configured, but VNIConfig.AllowUnknownVTEPs lets it
+	// speak.
+	Stranger bool `json:"stranger,omitempty"`
 	// LastHeard is the time since its last frame; nil when there was none.
 	LastHeard *Seconds `json:"last_heard_s"`
 	RxFrames  uint64   `json:"rx_frames"`
@@ -70,6 +77,19 @@ type PeerStatus struct {
 	// PathMTU is the largest outer IP packet that fits the way there, in bytes,
 	// as routers told; 0: none did lately.
 	PathMTU int `json:"pmtu,omitempty"`
+}
+
+// FDBStatus counts the entries of a VNI by kind; see fdb.Kind. The flood list is
+// not among the Entries.
+type FDBStatus struct {
+	Learned   int `json:"learned"`
+	Static    int `json:"static"`
+	Permanent int `json:"permanent"`
+	Dynamic   int `json:"dynamic"`
+	// Flood is how many VTEPs and multicast groups are on the flood list.
+	Flood int `json:"flood"`
+	// Limit bounds Learned, or with VNIConfig.BoundAll all of them; 0: no limit.
+	Limit int `json:"limit"`
 }
 
 // EntryStatus is one line of the FDB.
@@ -95,28 +115,25 @@ func seconds(d time.Duration) Seconds {
 	return Seconds(d.Round(100 * time.Millisecond).Seconds())
 }
 
-// Status returns a snapshot: VNIs by number, peers by address.
-func (e *Endpoint) Status() Status {
+// Status returns a snapshot of all VNIs, or of some: VNIs by number, peers by
+// address. It holds up neither frames nor changes, whatever there is to tell:
+// only the list of VNIs is copied under the lock.
+func (e *Endpoint) Status(only ...vxlan.VNI) Status {
 	now := e.now()
 	e.mu.Lock()
-	defer e.mu.Unlock()
+	workers, overlays := e.workers, e.sorted(only...)
+	running := e.running && !e.closed
+	e.mu.Unlock()
 	s := Status{
-		Uptime: seconds(now - e.started),
-		Counters: EndpointCounters{
-			RxDropBadHeader:  e.counters.dropBadHeader.Load(),
-			RxDropShortFrame: e.counters.dropShortFrame.Load(),
-			RxDropUnknownVNI: e.counters.dropUnknownVNI.Load(),
-			PathMTULowered:   e.counters.pathMTULowered.Load(),
-			PathMTUIgnored:   e.counters.pathMTUIgnored.Load(),
-
-			TxDropUnknownVLAN: e.counters.dropUnknownVLAN.Load(),
-		},
-		VNIs:    []VNIStatus{},
-		Workers: len(e.workers),
-		IO:      "goroutines",
+		Uptime:   seconds(now - e.started),
+		Running:  running,
+		Counters: e.readCounters(),
+		VNIs:     make([]VNIStatus, 0, len(overlays)),
+		Workers:  len(workers),
+		IO:       "goroutines",
 	}
 	if s.Workers > 0 {
-		s.IO = e.workers[0].kind()
+		s.IO = workers[0].kind()
 	}
 	var locals []string
 	for _, a := range e.conn.Locals() {
@@ -127,21 +144,22 @@ func (e *Endpoint) Status() Status {
 	if name, ok := e.conn.(fmt.Stringer); ok {
 		s.Transport = name.String()
 	}
-	if c, ok := e.conn.(transport.Counting); ok {
-		n := c.Counters()
-		s.Counters.RxDropBadPacket, s.Counters.RxDropChecksum, s.Counters.RxDropQueueFull = n.RxBadPacket, n.RxChecksum, n.RxQueueFull
-	}
-	for _, o := range e.sorted() {
+	for _, o := range overlays {
 		s.VNIs = append(s.VNIs, o.status(now))
 	}
 	return s
 }
 
-// sorted returns the overlays by VNI. e.mu is held.
-func (e *Endpoint) sorted() []*overlay {
-	all := make([]*overlay, 0, len(e.overlays))
-	for _, o := range e.overlays {
-		all = append(all, o)
+// sorted returns the overlays of all VNIs, or of some, by VNI. e.mu is held.
+func (e *Endpoint) sorted(only ...vxlan.VNI) []*overlay {
+	var all []*overlay
+	for _, v := range only {
+		if o := e.overlays[v]; o != nil && !slices.Contains(all, o) {
+			all = append(all, o)
+		}
+	}
+	if len(only) == 0 {
+		all = slices.AppendSeq(make([]*overlay, 0, len(e.overlays)), maps.Values(e.overlays))
 	}
 	slices.SortFunc(all, func(a, b *overlay) int { return cmp.Compare(a.vni, b.vni) })
 	return all
@@ -150,9 +168,14 @@ func (e *Endpoint) sorted() []*overlay {
 func (o *overlay) status(now time.Duration) VNIStatus {
 	v := VNIStatus{
 		VNI: o.vni, Device: o.device.Name(), VLAN: o.vid, MAC: o.mac, MTU: o.device.MTU(),
-		Offload:  o.device.Features().String(),
-		Queues:   len(o.device.Readers()),
-		Entries:  o.table.Len(),
+		Offload: o.device.Features().String(),
+		Queues:  len(o.device.Readers()),
+		Entries: o.table.Len(),
+		FDB: FDBStatus{
+			Learned: o.table.Count(fdb.KindLearned), Static: o.table.Count(fdb.KindStatic),
+			Permanent: o.table.Count(fdb.KindPermanent), Dynamic: o.table.Count(fdb.KindDynamic),
+			Flood: len(o.table.Flood()), Limit: max(o.table.MaxEntries(), 0),
+		},
 		ARP:      ARPFlood.String(),
 		Peers:    []PeerStatus{},
 		Counters: read(&o.rx, &o.tx),
@@ -166,7 +189,7 @@ func (o *overlay) status(now time.Duration) VNIStatus {
 			continue
 		}
 		ps := PeerStatus{
-			VTEP: a, Port: p.remote.Addr.Port(), Member: p.member,
+			VTEP: a, Port: p.remote.Addr.Port(), Member: p.member, Stranger: p.stranger && p.floods+p.statics == 0,
 			RxFrames: p.rxFrames.Load(), RxBytes: p.rxBytes.Load(),
 			TxFrames: p.txFrames.Load(), TxBytes: p.txBytes.Load(),
 		}
@@ -189,13 +212,10 @@ func (o *overlay) status(now time.Duration) VNIStatus {
 func (e *Endpoint) FDB(only ...vxlan.VNI) []EntryStatus {
 	now := e.now()
 	e.mu.Lock()
-	overlays := e.sorted()
+	overlays := e.sorted(only...)
 	e.mu.Unlock()
 	entries := []EntryStatus{}
 	for _, o := range overlays {
-		if len(only) > 0 && !slices.Contains(only, o.vni) {
-			continue
-		}
 		for _, r := range o.table.Flood() {
 			to := remoteStatus(r)
 			entries = append(entries, EntryStatus{VNI: o.vni, VTEP: to.VTEP, Port: to.Port, RemoteVNI: to.VNI, Kind: "flood"})

@@ -95,3 +95,80 @@ func TestFDBShowsFloodListsThenEntries(t *testing.T) {
 		t.Errorf("VNI 30, which is not there: %q", got)
 	}
 }
+
+func TestStatusOfSomeVNIs(t *testing.T) {
+	r := newRig(t)
+	for _, v := range []vxlan.VNI{30, 10, 20} {
+		r.add(v, nil)
+	}
+	for _, tt := range []struct{ only, want []vxlan.VNI }{
+		{nil, []vxlan.VNI{10, 20, 30}},
+		{[]vxlan.VNI{20}, []vxlan.VNI{20}},
+		{[]vxlan.VNI{30, 10, 30}, []vxlan.VNI{10, 30}},
+		{[]vxlan.VNI{40}, []vxlan.VNI{}},
+	} {
+		got := []vxlan.VNI{}
+		for _, v := range r.e.Status(tt.only...).VNIs {
+			got = append(got, v.VNI)
+		}
+		if !slices.Equal(got, tt.want) {
+			t.Errorf("Status(%v) has %v, want %v", tt.only, got, tt.want)
+		}
+	}
+}
+
+func TestStatusCountsEntriesByKind(t *testing.T) {
+	r := newRig(t)
+	p := r.add(10, func(c *VNIConfig) {
+		c.Peers = []netip.AddrPort{vtepA, vtepB}
+		c.Static = []StaticEntry{{bob, vtepB}}
+		c.MaxEntries = 100
+		c.AllowUnknownVTEPs = true
+	})
+	r.add(20, func(c *VNIConfig) { c.MaxEntries = -1 })
+	p.arrive(vtepC.Addr(), raw(host, alice, 64))
+	s := r.e.Status()
+	if got, want := s.VNIs[0].FDB, (FDBStatus{Learned: 1, Static: 1, Flood: 2, Limit: 100}); got != want {
+		t.Errorf("VNI 10: %+v, want %+v", got, want)
+	}
+	if got := s.VNIs[1].FDB; got != (FDBStatus{}) {
+		t.Errorf("VNI 20, which is empty and has no limit: %+v", got)
+	}
+	for _, peer := range s.VNIs[0].Peers {
+		if peer.Stranger != (peer.VTEP == vtepC.Addr()) {
+			t.Errorf("%v: stranger %v", peer.VTEP, peer.Stranger)
+		}
+	}
+}
+
+// slowCard is one whose name takes its time.
+type slowCard struct {
+	*card
+	asked, told chan struct{}
+}
+
+func (c slowCard) Name() string {
+	c.asked <- struct{}{}
+	<-c.told
+	return c.card.Name()
+}
+
+// TestStatusHoldsNothingUp: while somebody reads the status of a large endpoint,
+// it goes on to change.
+func TestStatusHoldsNothingUp(t *testing.T) {
+	r := newRig(t)
+	c := slowCard{newCard(t), make(chan struct{}), make(chan struct{})}
+	if err := r.e.AddVNI(VNIConfig{VNI: 10, Device: c}); err != nil {
+		t.Fatal(err)
+	}
+	read := make(chan Status)
+	go func() { read <- r.e.Status() }()
+	<-c.asked
+	if err := r.e.AddPeer(10, vtepA); err != nil { // hangs if the lock is held
+		t.Error(err)
+	}
+	close(c.told)
+	if s := <-read; len(s.VNIs) != 1 || s.VNIs[0].Device != "card0" {
+		t.Errorf("status %+v", s)
+	}
+}

@@ -44,8 +44,8 @@ func (t *transmitter) answering() *answerer {
 
 // tellTooBig tells the sender of a frame that only most bytes of it fit. It returns
 // false when such a frame is not to be answered; one that is only too many is.
-// vid is the VLAN of the frame's VNI on the device, and tx that VNI's counters.
-func (t *transmitter) tellTooBig(tx *txCounters, vid uint16, frame []byte, most int) bool {
+// v is the frame's VNI, vid its VLAN on the device, and tx its counters.
+func (t *transmitter) tellTooBig(tx *txCounters, v vxlan.VNI, vid uint16, frame []byte, most int) bool {
 	if toobig.MTU(frame, most) == 0 {
 		return false
 	}
@@ -62,6 +62,7 @@ func (t *transmitter) tellTooBig(tx *txCounters, vid uint16, frame []byte, most 
 	a.vectors[0] = tap.Vector{Parts: parts}
 	if taken, _ := a.writer.Write(a.vectors[:]); taken == 1 {
 		tx.tooBigAnswered.Add(1)
+		seeMade(t.e.capturing(), v, b, verdictMade)
 	}
 	return true
 }
@@ -77,14 +78,15 @@ func (t *transmitter) refuse(l *lane, p *pending, f *tap.Frame, size, frames int
 	most := l.most - vxlan.HeaderLen
 	answered := false
 	if f.Header.GSO == tap.GSONone {
-		answered = t.tellTooBig(tx, t.o.vid, f.Bytes, most)
+		answered = t.tellTooBig(tx, t.o.vni, t.o.vid, f.Bytes, most)
 	} else if first := t.firstSegment(f); first != nil {
-		answered = t.tellTooBig(tx, t.o.vid, first, most)
+		answered = t.tellTooBig(tx, t.o.vni, t.o.vid, first, most)
 	}
 	if !answered && size <= transport.MaxBytes && l.path != nil && !l.path.v6 && !p.outer.df && !t.e.conn.Limits().DontFragment {
 		return false
 	}
 	tx.dropTooBig.Add(uint64(frames))
+	p.verdict = txTooBig
 	return true
 }
 
@@ -111,7 +113,7 @@ func (w *workshop) answerRefused(t *transmitter, i int) {
 	d := w.trains[i].Datagram(0)
 	most := p.path.datagram(p.path.local.Load())
 	if len(d) > most {
-		t.tellTooBig(w.owners[i].tx, w.owners[i].vid, d[vxlan.HeaderLen:], most-vxlan.HeaderLen)
+		t.tellTooBig(w.owners[i].tx, w.owners[i].vni, w.owners[i].vid, d[vxlan.HeaderLen:], most-vxlan.HeaderLen)
 	}
 }
 

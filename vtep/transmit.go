@@ -71,13 +71,17 @@ type workshop struct {
 
 	now    time.Duration // of this batch
 	second uint16        // of now, for paths
+
+	captures []*Capture // while a batch is carried; nil: none
+	lanesOf  []int32    // by frame, for captures
 }
 
 // pending is what is known of one frame of the batch.
 type pending struct {
-	next  int32 // the lane's next frame, -1 = none
-	hash  uint32
-	outer outerFields
+	next    int32 // the lane's next frame, -1 = none
+	hash    uint32
+	outer   outerFields
+	verdict Verdict
 }
 
 // lane is a queue of frames with one destination and one source port, in the
@@ -96,6 +100,7 @@ type lane struct {
 // trainOwner is who a train counts for.
 type trainOwner struct {
 	tx      *txCounters
+	vni     vxlan.VNI
 	vid     uint16 // of the device, if that is a trunk
 	peer    *peer
 	frames  int
@@ -120,9 +125,22 @@ func (t *transmitter) run() error {
 		if err := t.reader.Read(&batch); err != nil {
 			return err
 		}
+		t.short(batch.Short)
 		w := workshops.Get().(*workshop)
 		t.carry(w, batch.Frames)
 		workshops.Put(w)
+	}
+}
+
+// short counts what the device handed over that is no Ethernet frame.
+func (t *transmitter) short(frames int) {
+	switch {
+	case frames == 0:
+	case t.trunk != nil:
+		// Without a type it has no tag that would say whose it is.
+		t.e.counters.dropUnknownVLAN.Add(uint64(frames))
+	default:
+		t.o.tx.dropBadFrame.Add(uint64(frames))
 	}
 }
 
@@ -130,10 +148,12 @@ func (t *transmitter) run() error {
 func (t *transmitter) carry(w *workshop, frames []tap.Frame) {
 	w.pack(t, frames)
 	w.flush(t)
+	w.captures = nil
 }
 
 // pack makes trains of a batch.
 func (w *workshop) pack(t *transmitter, frames []tap.Frame) {
+	w.captures = t.e.capturing()
 	if t.trunk != nil {
 		w.dispatch(t, frames)
 		return
@@ -148,6 +168,9 @@ func (w *workshop) packOwn(t *transmitter, frames []tap.Frame) {
 	header := binary.BigEndian.Uint64(headerBytes(t.o.vni)) | t.policy.header.extension
 	for i := range w.lanes {
 		w.buildAll(t, &w.lanes[i], frames, header)
+	}
+	if w.captures != nil {
+		w.seeFrames(t, frames)
 	}
 }
 
@@ -199,19 +222,25 @@ func (w *workshop) sort(t *transmitter, frames []tap.Frame) {
 	if w.segments <= 1 {
 		w.segments = transport.MaxSegments
 	}
+	var sum sortTally
 	for i := range frames {
 		f := &frames[i]
 		w.frames = append(w.frames, pending{next: -1})
 		if policy.vlan != VLANKeep && tap.VLANTagged(f.Bytes) && !policy.untag(f) {
 			o.tx.dropVLAN.Add(w.standsFor(f))
+			w.frames[i].verdict = txVLAN
 			continue
 		}
 		if w.inner.Parse(f.Bytes) != nil {
 			o.tx.dropBadFrame.Add(1)
+			w.frames[i].verdict = txBadFrame
 			continue
 		}
-		if policy.neighbours != nil && t.neighbour(f) {
-			continue
+		if policy.neighbours != nil {
+			if v := t.neighbour(f, w.captures); v != verdictPassed {
+				w.frames[i].verdict = v
+				continue
+			}
 		}
 		var replicas []fdb.Remote
 		mac := fdb.MAC(f.Bytes[:6])
@@ -224,15 +253,51 @@ func (w *workshop) sort(t *transmitter, frames []tap.Frame) {
 			if replicas = o.table.Replicas(mac); len(replicas) == 0 {
 				o.tx.dropNoDestination.Add(w.standsFor(f))
 				t.e.missed(o.vni, mac)
+				w.frames[i].verdict = txNoDestination
 				continue
 			}
+			sum.flooded(mac, w.standsFor(f))
+		}
+		if f.Header.GSO != tap.GSONone {
+			sum.superframes++
 		}
 		p := &w.frames[i]
 		p.hash = w.inner.Hash
 		p.outer = policy.outer.of(&w.inner)
 		w.enqueue(o, to, replicas, uint32(uint64(p.hash)*flows>>32), int32(i))
 	}
+	o.tx.sorted(&sum)
 }
+
+// sortTally gathers what sort finds, so that counters are touched once a batch.
+type sortTally struct{ broadcast, multicast, unknown, superframes uint64 }
+
+// flooded notes frames that go to several VTEPs, or to one as to several.
+func (s *sortTally) flooded(to fdb.MAC, frames uint64) {
+	switch {
+	case to == broadcastMAC:
+		s.broadcast += frames
+	case to[0]&1 != 0:
+		s.multicast += frames
+	default:
+		s.unknown += frames
+	}
+}
+
+// sorted takes a batch's tally into the counters.
+func (c *txCounters) sorted(s *sortTally) {
+	if s.superframes > 0 {
+		c.superframes.Add(s.superframes)
+	}
+	if s.broadcast|s.multicast|s.unknown > 0 {
+		c.broadcast.Add(s.broadcast)
+		c.multicast.Add(s.multicast)
+		c.unknown.Add(s.unknown)
+	}
+}
+
+// broadcastMAC is all stations.
+var broadcastMAC = fdb.MAC{0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF}
 
 // standsFor is how many frames of a wire a frame of the device is.
 func (w *workshop) standsFor(f *tap.Frame) uint64 {
@@ -282,6 +347,7 @@ func (w *workshop) build(t *transmitter, l *lane, frames []tap.Frame, header uin
 		}
 		if tap.CompleteChecksum(&f.Header, f.Bytes) != nil {
 			t.o.tx.dropBadFrame.Add(1)
+			p.verdict = txBadFrame
 			continue
 		}
 		w.addFrame(t, l, p, f, header)
@@ -314,6 +380,7 @@ func (w *workshop) addFrame(t *transmitter, l *lane, p *pending, f *tap.Frame, h
 func (w *workshop) addSuperframe(t *transmitter, l *lane, p *pending, f *tap.Frame, header uint64) {
 	if w.split.Init(&f.Header, f.Bytes) != nil {
 		t.o.tx.dropBadFrame.Add(1)
+		p.verdict = txBadFrame
 		return
 	}
 	stride := w.split.Stride(vxlan.HeaderLen)
@@ -361,7 +428,7 @@ func (w *workshop) begin(t *transmitter, l *lane, p *pending, stride int) {
 	})
 	p.outer.put(w.train())
 	w.outer = p.outer
-	w.owners = append(w.owners, trainOwner{tx: &t.o.tx, vid: t.o.vid, peer: l.peer})
+	w.owners = append(w.owners, trainOwner{tx: &t.o.tx, vni: t.o.vni, vid: t.o.vid, peer: l.peer})
 	w.open = true
 }
 
@@ -419,6 +486,9 @@ func (w *workshop) send(t *transmitter, send func([]transport.Train) (int, error
 		n, err := send(w.trains[w.sent:])
 		for i := range n {
 			sum.add(&w.owners[w.sent+i])
+			if w.captures != nil {
+				w.seeTrain(w.sent+i, w.trains[w.sent+i].Len(), verdictPassed)
+			}
 		}
 		w.sent += n
 		if err != nil && w.sent < len(w.trains) && tooBig(err) {
@@ -430,11 +500,11 @@ func (w *workshop) send(t *transmitter, send func([]transport.Train) (int, error
 			blocked = true
 		case w.lastMayFit(w.sent, err):
 			o := &w.owners[w.sent]
-			o.tx.drop(err, o.frames-1)
+			w.seeTrain(w.sent, o.frames-1, o.tx.drop(err, o.frames-1))
 			w.keepLast(w.sent)
 		default:
 			o := &w.owners[w.sent]
-			o.tx.drop(err, o.frames)
+			w.seeTrain(w.sent, o.frames, o.tx.drop(err, o.frames))
 			w.sent++
 		}
 	}
@@ -450,6 +520,7 @@ func (w *workshop) send(t *transmitter, send func([]transport.Train) (int, error
 type sendTally struct {
 	tx                     *txCounters
 	frames, bytes, flooded int
+	trains                 int
 }
 
 func (s *sendTally) add(o *trainOwner) {
@@ -457,6 +528,7 @@ func (s *sendTally) add(o *trainOwner) {
 		s.settle()
 		s.tx = o.tx
 	}
+	s.trains++
 	s.frames += o.frames
 	s.bytes += o.bytes
 	if o.flooded {
@@ -473,6 +545,7 @@ func (s *sendTally) settle() {
 	if s.frames > 0 {
 		s.tx.frames.Add(uint64(s.frames))
 		s.tx.bytes.Add(uint64(s.bytes))
+		s.tx.trains.Add(uint64(s.trains))
 	}
 	if s.flooded > 0 {
 		s.tx.flooded.Add(uint64(s.flooded))
@@ -508,12 +581,14 @@ func tooBig(err error) bool {
 	return errors.Is(err, syscall.EMSGSIZE) || errors.Is(err, transport.ErrTooLong)
 }
 
-// drop counts frames that could not be sent, under what stood in the way.
-func (c *txCounters) drop(err error, frames int) {
+// drop counts frames that could not be sent, under what stood in the way, and
+// says so.
+func (c *txCounters) drop(err error, frames int) Verdict {
 	n := uint64(frames)
 	switch {
 	case tooBig(err):
 		c.dropTooBig.Add(n)
+		return txTooBig
 	case errors.Is(err, syscall.ENETUNREACH), errors.Is(err, syscall.EHOSTUNREACH),
 		errors.Is(err, syscall.ENETDOWN), errors.Is(err, syscall.EADDRNOTAVAIL),
 		errors.Is(err, syscall.EINVAL), errors.Is(err, transport.ErrNoFamily),
@@ -521,9 +596,11 @@ func (c *txCounters) drop(err error, frames int) {
 		// EINVAL: our own address was taken off the device. ENODEV: it was
 		// deleted.
 		c.dropUnreachable.Add(n)
+		return txUnreachable
 	case errors.Is(err, syscall.ENOBUFS), errors.Is(err, syscall.ENOMEM):
 		c.dropNoBuffer.Add(n)
-	default:
-		c.dropError.Add(n)
+		return txNoBuffer
 	}
+	c.dropError.Add(n)
+	return txError
 }

@@ -97,6 +97,7 @@ func (w *workshop) dispatch(t *transmitter, frames []tap.Frame) {
 		o := t.trunk.take(&frames[i])
 		if o == nil {
 			t.e.counters.dropUnknownVLAN.Add(w.standsFor(&frames[i]))
+			w.seeStray(t, &frames[i])
 		}
 		t.owners = append(t.owners, o)
 	}

@@ -298,6 +298,7 @@ func (w *worker) unblock() {
 		if !t.held.trySend(t) {
 			return false
 		}
+		t.held.captures = nil
 		workshops.Put(t.held)
 		t.held = nil
 		w.loop.Resume(t.fd, t.id)
@@ -324,6 +325,7 @@ func (t *transmitter) detach(w *worker) {
 	}
 	if t.held != nil {
 		t.held.discard()
+		t.held.captures = nil
 		workshops.Put(t.held)
 		t.held = nil
 		w.blocked = slices.DeleteFunc(w.blocked, func(b *transmitter) bool { return b == t })
@@ -339,7 +341,9 @@ func (t *transmitter) serve(w *worker) error {
 			return err
 		}
 		frames = w.batch.Frames
+		t.short(w.batch.Short)
 	} else {
+		short := 0
 		for bytes := 0; bytes < quantum; {
 			raw := t.stream.Next()
 			if raw == nil {
@@ -348,9 +352,12 @@ func (t *transmitter) serve(w *worker) error {
 			bytes += len(raw)
 			if f, ok := p.Frame(raw); ok {
 				frames = append(frames, f)
+			} else {
+				short++
 			}
 		}
 		w.frames = frames
+		t.short(short)
 	}
 	sent := true
 	if len(frames) > 0 {
@@ -359,6 +366,8 @@ func (t *transmitter) serve(w *worker) error {
 	}
 	if !sent {
 		w.block(t)
+	} else {
+		w.shop.captures = nil
 	}
 	if t.stream != nil {
 		t.stream.Release()
@@ -397,7 +406,7 @@ func (r *receiver) serve(w *worker) error {
 func (r *receiver) lost(err error) { r.ended(err) }
 
 // writeRing hands over frames with one system call for many, and returns those
-// that it did not.
+// that it did not take up.
 func (out *outlet) writeRing(vectors []tap.Vector) []tap.Vector {
 	w, ok := out.writer.(tap.RingWriter)
 	if !ok {

@@ -16,6 +16,8 @@ func newBenchCommand() *cobra.Command {
 		Long: `Measure what this machine makes of govxlan: its building blocks by themselves
 (bench codec), and the whole beside the kernel's vxlan device, a link without a
 tunnel, and other tunnels that are installed (bench net).`,
+		Example: `  govxlan bench codec
+  govxlan bench report net.json --plot net.svg`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}

@@ -69,7 +69,8 @@ Tests:
   govxlan bench net --peers --rounds 10 --json >figures.json
   govxlan bench net --markdown docs/benchmarks.md --plot docs/benchmarks.svg
   govxlan bench net --systems kernel,govxlan --modes wire --tests tcp1,tcp4 --seconds 1
-  govxlan bench net --with queues2=--queues=2 --with 'old=/tmp/govxlan-old --offload auto'`,
+  govxlan bench net --with queues2=--queues=2 --with 'old=/tmp/govxlan-old --offload auto'
+  govxlan bench net --with 'scraped=--metrics 127.0.0.1:9789'   # and scraped every second`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error { return f.run(cmd) },
 	}

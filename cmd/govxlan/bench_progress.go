@@ -3,11 +3,9 @@ package main
 import (
 	"fmt"
 	"io"
-	"os"
 	"time"
 
 	"github.com/schollz/progressbar/v3"
-	"golang.org/x/term"
 )
 
 // benchBar shows how far a run is: a bar on a terminal, a line now and then
@@ -21,8 +19,7 @@ type benchBar struct {
 }
 
 func newBenchBar(w io.Writer) *benchBar {
-	f, ok := w.(*os.File)
-	return &benchBar{w: w, terminal: ok && term.IsTerminal(int(f.Fd())), began: time.Now()}
+	return &benchBar{w: w, terminal: isTerminal(w), began: time.Now()}
 }
 
 // step says that so much of it all is done, and what the last thing was.

@@ -6,6 +6,7 @@ import "github.com/spf13/cobra"
 func commands() []*cobra.Command {
 	return []*cobra.Command{
 		newBenchCommand(),
+		newCaptureCommand(),
 		newConfigCommand(),
 		newDecodeCommand(),
 		newDemoCommand(),
@@ -16,7 +17,9 @@ func commands() []*cobra.Command {
 		newNexthopCommand(),
 		newPeerCommand(),
 		newReloadCommand(),
+		newStatsCommand(),
 		newStatusCommand(),
+		newTopCommand(),
 		newUpCommand(),
 		newVersionCommand(),
 		newVNICommand(),

@@ -348,6 +348,5 @@ func (f *decodeFlags) colored(w io.Writer) bool {
 	if f.color != "auto" {
 		return f.color == "always"
 	}
-	file, ok := w.(*os.File)
-	return ok && term.IsTerminal(int(file.Fd())) && os.Getenv("NO_COLOR") == "" && os.Getenv("TERM") != "dumb"
+	return hasColor(w)
 }

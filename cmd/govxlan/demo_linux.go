@@ -7,7 +7,6 @@ import (
 	"io"
 	"os"
 	"strconv"
-	"strings"
 	"syscall"
 	"time"
 
@@ -129,23 +128,11 @@ func cleanDemos(out io.Writer) error {
 func demoStyle(out io.Writer) demo.Style {
 	style := demo.Style{Unicode: utf8Locale()}
 	style.Columns, _ = strconv.Atoi(os.Getenv("COLUMNS"))
+	style.Color = hasColor(out)
 	if f, ok := out.(*os.File); ok && term.IsTerminal(int(f.Fd())) {
-		style.Color = os.Getenv("NO_COLOR") == "" && os.Getenv("TERM") != "dumb"
 		if columns, _, err := term.GetSize(int(f.Fd())); err == nil && columns > 0 {
 			style.Columns = columns
 		}
 	}
 	return style
-}
-
-// utf8Locale reads the locale's character set as setlocale(3) does: the first
-// of these variables that is set decides.
-func utf8Locale() bool {
-	for _, name := range []string{"LC_ALL", "LC_CTYPE", "LANG"} {
-		if value := os.Getenv(name); value != "" {
-			value = strings.ToLower(value)
-			return strings.Contains(value, "utf-8") || strings.Contains(value, "utf8")
-		}
-	}
-	return false
 }

@@ -29,6 +29,9 @@ func newFDBCommand() *cobra.Command {
 		Long: `Show and change which MAC is behind which VTEP, as 'bridge fdb' does for a
 kernel device. 00:00:00:00:00:00 stands for the flood list: the VTEPs that get a
 copy of broadcast, unknown unicast and multicast frames.`,
+		Example: `  govxlan fdb show
+  govxlan fdb add 02:42:0a:00:01:67 192.168.52.204
+  govxlan fdb flush --learned`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
@@ -62,7 +65,7 @@ func newFDBSetCommand(verb, short, long string) *cobra.Command {
 			if err != nil {
 				return err
 			}
-			return changeFDB(cmd, &f.controlFlags, wish)
+			return change(cmd, &f.controlFlags, (*control.Client).ChangeFDB, wish)
 		},
 	}
 	switch verb {
@@ -73,6 +76,9 @@ func newFDBSetCommand(verb, short, long string) *cobra.Command {
 	case "append":
 		cmd.Example = `  govxlan fdb append 00:00:00:00:00:00 192.168.52.205
   govxlan fdb append 01:00:5e:01:01:01 192.168.52.205 --remote-vni 7`
+	case "replace":
+		cmd.Example = `  govxlan fdb replace 02:42:0a:00:01:67 192.168.52.205
+  govxlan fdb replace 02:42:0a:00:01:67 192.168.52.205 --vni 4097 --permanent`
 	}
 	f.controlFlags.add(cmd)
 	f.vni.add(cmd, oneVNI)
@@ -141,20 +147,6 @@ func parseDestination(s, remoteVNI string) (d control.Destination, err error) {
 	return d, err
 }
 
-// changeFDB has the running endpoint do it. What worked needs no words, as with
-// 'bridge fdb'.
-func changeFDB(cmd *cobra.Command, f *controlFlags, wish control.FDBChange) error {
-	client, err := f.client()
-	if err != nil {
-		return err
-	}
-	done, err := client.ChangeFDB(cmd.Context(), wish)
-	if err != nil || !f.json {
-		return err
-	}
-	return printJSON(cmd.OutOrStdout(), done)
-}
-
 func newFDBDelCommand() *cobra.Command {
 	var f controlFlags
 	var vni vniFlag
@@ -164,6 +156,8 @@ func newFDBDelCommand() *cobra.Command {
 		Short: "Remove an entry, or one of its VTEPs",
 		Long: `Remove the entry of a MAC, or with an address that one of its VTEPs, and with the
 last one the entry.`,
+		Example: `  govxlan fdb del 02:42:0a:00:01:67
+  govxlan fdb del 00:00:00:00:00:00 192.168.52.205`,
 		Args: cobra.RangeArgs(1, 3),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			c := control.FDBChange{Verb: "del"}
@@ -188,7 +182,7 @@ last one the entry.`,
 			case remoteVNI != "":
 				return usagef("--remote-vni %s needs the address of the VTEP too", remoteVNI)
 			}
-			return changeFDB(cmd, &f, c)
+			return change(cmd, &f, (*control.Client).ChangeFDB, c)
 		},
 	}
 	f.add(cmd)
@@ -206,7 +200,9 @@ func newFDBFlushCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "flush [flags]",
 		Short: "Remove all entries, or those that flags choose; the flood list stays",
-		Args:  cobra.NoArgs,
+		Example: `  govxlan fdb flush --learned
+  govxlan fdb flush --vni 4097 --vtep 192.168.52.204`,
+		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			c := control.FDBChange{Verb: "flush"}
 			var err error
@@ -270,7 +266,9 @@ func newFDBShowCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "show",
 		Short: "Show which MAC is behind which VTEP; 00:00:00:00:00:00 is the flood list",
-		Args:  cobra.NoArgs,
+		Example: `  govxlan fdb show
+  govxlan fdb show --vni 4097 --mac 02:42:0a:00:01:67 --json`,
+		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			only, err := vni.only()
 			if err != nil {

@@ -2,12 +2,10 @@ package main
 
 import (
 	"io"
-	"os"
 
 	"github.com/govxlan/govxlan/internal/config"
 	"go.uber.org/zap"
 	"go.uber.org/zap/zapcore"
-	"golang.org/x/term"
 )
 
 // newLogger makes the logger of a process that runs on, to standard error.
@@ -17,7 +15,7 @@ func newLogger(w io.Writer, e *config.Endpoint) *zap.Logger {
 	encoder := zapcore.NewJSONEncoder(c)
 	if !e.LogJSON {
 		c.EncodeLevel = zapcore.CapitalLevelEncoder
-		if f, ok := w.(*os.File); ok && term.IsTerminal(int(f.Fd())) {
+		if hasColor(w) {
 			c.EncodeLevel = zapcore.CapitalColorLevelEncoder
 		}
 		c.ConsoleSeparator = "  "

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"strings"
 
 	"github.com/spf13/cobra"
 )
@@ -71,7 +72,7 @@ On two hosts, 192.168.52.203 and 192.168.52.204:
 		},
 	}
 	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
-		return usagef("%w (see '%s --help')", err, cmd.CommandPath())
+		return usagef("%w%s (see '%s --help')", err, flagMeant(cmd, err), cmd.CommandPath())
 	})
 	root.AddCommand(commands()...)
 	judgeArguments(root)
@@ -84,10 +85,17 @@ On two hosts, 192.168.52.203 and 192.168.52.204:
 func judgeArguments(c *cobra.Command) {
 	if check := c.Args; check != nil {
 		c.Args = func(cmd *cobra.Command, args []string) error {
-			if err := check(cmd, args); err != nil {
-				return usageError{err}
+			if len(args) > 0 && cmd.HasSubCommands() {
+				return usagef("unknown command %q for %q%s (see '%s --help')", args[0], cmd.CommandPath(), commandMeant(cmd, args[0]), cmd.CommandPath())
 			}
-			return nil
+			err := check(cmd, args)
+			switch {
+			case err == nil:
+				return nil
+			case strings.HasPrefix(err.Error(), "unknown command"): // cobra.NoArgs
+				return usagef("%q is one argument too many: '%s' takes none", args[0], cmd.CommandPath())
+			}
+			return usagef("%s was given %d arguments: the usage is '%s'", cmd.Name(), len(args), cmd.UseLine())
 		}
 	}
 	for _, sub := range c.Commands() {

@@ -31,6 +31,8 @@ func newMonitorCommand() *cobra.Command {
   noneigh  a station asked by ARP or ND for an address that no neighbour has
            (with --arp suppress or proxy)
   lost     so many changes came too fast to be told`,
+		Example: `  govxlan monitor
+  govxlan monitor --vni 4097 --json`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			only, err := vni.only()

@@ -20,6 +20,8 @@ func newNeighCommand() *cobra.Command {
 		Long: `Show and change the neighbours of the running endpoint: which MAC address an IP
 address of the overlay has. Where it was started with --arp suppress or --arp proxy
 (--proxy), it answers ARP requests and IPv6 neighbour solicitations for them.`,
+		Example: `  govxlan neigh show
+  govxlan neigh add 10.0.1.103 02:42:0a:00:01:67`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
@@ -36,6 +38,8 @@ func newNeighShowCommand() *cobra.Command {
 		Long: `Show which MAC an IP address has, and how that is known: static ones were entered,
 snooped ones were heard of (--neigh-snoop) and age. "here" stands for a station on
 the device's own side, which answers for itself.`,
+		Example: `  govxlan neigh show
+  govxlan neigh show --vni 4097 --json`,
 	}, (*control.Client).Neighbours, printNeighbours)
 }
 
@@ -97,7 +101,9 @@ func newNeighDelCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "del IP [flags]",
 		Short: "Remove a neighbour, static or snooped",
-		Args:  cobra.ExactArgs(1),
+		Example: `  govxlan neigh del 10.0.1.103
+  govxlan neigh del fd10::103 --vni 4097`,
+		Args: cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			ip, err := netip.ParseAddr(args[0])
 			if err != nil {
@@ -111,19 +117,10 @@ func newNeighDelCommand() *cobra.Command {
 	return cmd
 }
 
-// changeNeighbour has the running endpoint do it. What worked needs no words, as
-// with 'ip neigh'.
+// changeNeighbour has the running endpoint do it.
 func changeNeighbour(cmd *cobra.Command, f *controlFlags, vni *vniFlag, wish control.NeighbourChange) (err error) {
 	if wish.VNI, err = vni.parse(); err != nil {
 		return err
 	}
-	client, err := f.client()
-	if err != nil {
-		return err
-	}
-	done, err := client.ChangeNeighbour(cmd.Context(), wish)
-	if err != nil || !f.json {
-		return err
-	}
-	return printJSON(cmd.OutOrStdout(), done)
+	return change(cmd, f, (*control.Client).ChangeNeighbour, wish)
 }

@@ -40,7 +40,9 @@ func newNexthopChangeCommand(verb, short string) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   verb + " ID ADDR[:PORT]... [flags]",
 		Short: short,
-		Args:  cobra.MinimumNArgs(2),
+		Example: "  govxlan nexthop " + verb + " 10 192.168.52.204 192.168.52.205:4790\n" +
+			"  govxlan nexthop " + verb + " 10 192.168.52.204 --vni 4097 --remote-vni 7",
+		Args: cobra.MinimumNArgs(2),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			c := control.NexthopChange{Verb: verb}
 			id, err := strconv.ParseUint(args[0], 10, 32)
@@ -58,21 +60,13 @@ func newNexthopChangeCommand(verb, short string) *cobra.Command {
 				}
 				c.Remotes = append(c.Remotes, d)
 			}
-			client, err := f.client()
-			if err != nil {
-				return err
-			}
-			done, err := client.ChangeNexthops(cmd.Context(), c)
-			if err != nil || !f.json {
-				return err
-			}
-			return printJSON(cmd.OutOrStdout(), done)
+			return change(cmd, &f, (*control.Client).ChangeNexthops, c)
 		},
 	}
 	f.add(cmd)
 	vni.add(cmd, oneVNI)
 	if verb == "del" {
-		cmd.Use, cmd.Args = "del ID [flags]", cobra.ExactArgs(1)
+		cmd.Use, cmd.Args, cmd.Example = "del ID [flags]", cobra.ExactArgs(1), "  govxlan nexthop del 10"
 		return cmd
 	}
 	cmd.Flags().StringVar(&remoteVNI, "remote-vni", "", "the VNI that these VTEPs get frames with (default: the same)")
@@ -84,6 +78,8 @@ func newNexthopListCommand() *cobra.Command {
 		Use:     "list",
 		Aliases: []string{"show"},
 		Short:   "Show the nexthop groups",
+		Example: `  govxlan nexthop list
+  govxlan nexthop list --vni 4097 --json`,
 	}, (*control.Client).Nexthops, printNexthops)
 }
 

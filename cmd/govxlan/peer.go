@@ -15,8 +15,10 @@ func newPeerCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "peer",
 		Short: "Show and change the peers of the running endpoint: its flood list",
-		Args:  cobra.NoArgs,
-		RunE:  func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
+		Example: `  govxlan peer list
+  govxlan peer add 192.168.52.205`,
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
 	cmd.AddCommand(
 		newPeerChangeCommand("add", "append", "Add VTEPs to the flood list, and accept their frames"),
@@ -32,7 +34,9 @@ func newPeerChangeCommand(name, verb, short string) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   name + " ADDR[:PORT]... [flags]",
 		Short: short,
-		Args:  cobra.MinimumNArgs(1),
+		Example: "  govxlan peer " + name + " 192.168.52.204\n" +
+			"  govxlan peer " + name + " vtep3.example.net:4790 '[fd00::205]:4790' --vni 4097",
+		Args: cobra.MinimumNArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			v, err := vni.parse()
 			if err != nil {
@@ -50,30 +54,25 @@ func newPeerChangeCommand(name, verb, short string) *cobra.Command {
 				}
 				names = append(names, p)
 			}
-			client, err := f.client()
-			if err != nil {
-				return err
-			}
-			peers, err := config.ResolvePeers(cmd.Context(), names)
-			if err != nil {
-				return err
-			}
-			var all []control.FDBChanged
-			for _, p := range peers {
-				c := control.FDBChange{Verb: verb, VNI: v, Destination: control.Destination{VTEP: p.Addr(), Port: p.Port()}}
-				if own != nil {
-					c.RemoteVNI = *own
-				}
-				done, err := client.ChangeFDB(cmd.Context(), c)
+			return change(cmd, &f, func(c *control.Client, ctx context.Context, names []config.PeerName) ([]control.FDBChanged, error) {
+				peers, err := config.ResolvePeers(ctx, names)
 				if err != nil {
-					return err
+					return nil, err
 				}
-				all = append(all, done)
-			}
-			if !f.json {
-				return nil
-			}
-			return printJSON(cmd.OutOrStdout(), all)
+				var all []control.FDBChanged
+				for _, p := range peers {
+					wish := control.FDBChange{Verb: verb, VNI: v, Destination: control.Destination{VTEP: p.Addr(), Port: p.Port()}}
+					if own != nil {
+						wish.RemoteVNI = *own
+					}
+					done, err := c.ChangeFDB(ctx, wish)
+					if err != nil {
+						return nil, err
+					}
+					all = append(all, done)
+				}
+				return all, nil
+			}, names)
 		},
 	}
 	f.add(cmd)
@@ -87,6 +86,8 @@ func newPeerListCommand() *cobra.Command {
 		Use:     "list",
 		Aliases: []string{"show"},
 		Short:   "Show the flood list",
+		Example: `  govxlan peer list
+  govxlan peer list --vni 4097 --json`,
 	}, floodList, printFDB)
 }
 

@@ -8,8 +8,6 @@ import (
 	"net/http"
 	"net/http/pprof"
 	"time"
-
-	"go.uber.org/zap"
 )
 
 // listenPprof opens the address for profiles. Only loopback: a profile tells
@@ -44,24 +42,4 @@ func servePprof(ctx context.Context, l net.Listener) error {
 		return fmt.Errorf("--pprof: %w", err)
 	}
 	return nil
-}
-
-// servePprofLate is for an address that another process of this program is about
-// to give up.
-func servePprofLate(ctx context.Context, address string, log *zap.Logger) error {
-	for wait := 50 * time.Millisecond; ; wait *= 2 {
-		l, err := listenPprof(address)
-		if err == nil {
-			return servePprof(ctx, l)
-		}
-		if wait > 5*time.Second {
-			log.Warn("profiles are not served", zap.Error(err))
-			return nil
-		}
-		select {
-		case <-ctx.Done():
-			return nil
-		case <-time.After(wait):
-		}
-	}
 }

@@ -72,8 +72,10 @@ func newConfigCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "config",
 		Short: "Check a configuration file; show what is in force",
-		Args:  cobra.NoArgs,
-		RunE:  func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
+		Example: `  govxlan config check /etc/govxlan/govxlan.yaml
+  govxlan config show`,
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
 	cmd.AddCommand(newConfigCheckCommand(), newConfigShowCommand())
 	return cmd
@@ -104,9 +106,9 @@ func newConfigShowCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "show [FILE]",
 		Short: "Show the configuration in force, or what a file means, with all defaults",
-		Long: `Show the configuration of the running endpoint, with all defaults and with what was
-changed at run time, as a file that 'govxlan up --config' takes. With FILE, show what
-that file means.`,
+		Long: `Show the configuration of the running endpoint, with all defaults and with what
+was changed at run time, as a file that 'govxlan up --config' takes. With FILE,
+show what that file means.`,
 		Example: "  govxlan config show > now.yaml\n  govxlan config show /etc/govxlan/govxlan.yaml --json",
 		Args:    cobra.MaximumNArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {

@@ -4,6 +4,8 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"slices"
+	"strconv"
 	"strings"
 	"text/tabwriter"
 	"time"
@@ -44,39 +46,63 @@ func printJSON(w io.Writer, v any) error {
 
 func newStatusCommand() *cobra.Command {
 	var f controlFlags
+	var vni vniFlag
+	var all bool
 	cmd := &cobra.Command{
 		Use:   "status",
 		Short: "Show the running endpoint: VNIs, peers, counters",
-		Args:  cobra.NoArgs,
+		Long: fmt.Sprintf(`Show the running endpoint: VNIs, peers, counters.
+
+More than %d VNIs are shown in a line each, and of more than %d peers of a VNI the
+first ones, unless --vni names one or --all asks for all of them.`, mostVNIs, mostPeers),
+		Example: `  govxlan status
+  govxlan status --json`,
+		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
+			only, err := vni.only()
+			if err != nil {
+				return err
+			}
 			client, err := f.client()
 			if err != nil {
 				return err
 			}
-			s, err := client.Status(cmd.Context())
+			s, err := client.Status(cmd.Context(), only...)
 			if err != nil {
 				return err
 			}
 			if f.json {
 				return printJSON(cmd.OutOrStdout(), s)
 			}
-			return printStatus(cmd.OutOrStdout(), s)
+			return printStatus(cmd.OutOrStdout(), s, all || only != nil)
 		},
 	}
 	f.add(cmd)
+	vni.add(cmd, "only this VNI")
+	cmd.Flags().BoolVar(&all, "all", false, "all VNIs and peers, however many")
 	return cmd
 }
 
-// printStatus prints an endpoint in at most 80 columns.
-func printStatus(w io.Writer, s control.Status) error {
+// What is shown at once unless more is asked for.
+const (
+	mostVNIs  = 16
+	mostPeers = 32
+)
+
+// printStatus prints an endpoint in at most 80 columns; all: however long it
+// gets.
+func printStatus(w io.Writer, s control.Status, all bool) error {
 	over := ""
 	if s.Transport != "" {
-		over = "  transport " + s.Transport
+		over = "transport " + s.Transport + "  "
 	}
-	fmt.Fprintf(w, "govxlan %s  local %s port %d%s  up %v\n", s.Version, s.Local, s.Port, over, duration(s.Uptime))
-	fmt.Fprintf(w, "  %d threads carry frames, by %s\n", s.Workers, s.IO)
+	fmt.Fprintf(w, "govxlan %s  local %s port %d\n", s.Version, s.Local, s.Port)
+	fmt.Fprintf(w, "  up %v  %s%d threads carry frames, by %s\n", duration(s.Uptime), over, s.Workers, s.IO)
 	if d := drops(s.Counters); d != "" {
-		fmt.Fprintf(w, "  dropped before any VNI: %s\n", d)
+		fmt.Fprint(w, wrap(d, "  dropped before any VNI: "))
+	}
+	if !all && len(s.VNIs) > mostVNIs {
+		return printBriefly(w, s.VNIs)
 	}
 	for _, v := range s.VNIs {
 		device := v.Device
@@ -90,7 +116,7 @@ func printStatus(w io.Writer, s control.Status) error {
 		}
 		fmt.Fprintf(w, "  rx %d frames %s  tx %d frames %s\n", v.Counters.RxFrames, size(v.Counters.RxBytes), v.Counters.TxFrames, size(v.Counters.TxBytes))
 		if d := drops(v.Counters); d != "" {
-			fmt.Fprintf(w, "  dropped: %s\n", d)
+			fmt.Fprint(w, wrap(d, "  dropped: "))
 		}
 		for _, g := range v.Multicast {
 			name, state := g.Group.String(), "joined"
@@ -103,33 +129,69 @@ func printStatus(w io.Writer, s control.Status) error {
 			fmt.Fprintf(w, "  group %s dev %s  tx %d frames %s  %s\n", name, g.Device, g.TxFrames, size(g.TxBytes), state)
 		}
 		if len(v.Groups) > 0 {
-			fmt.Fprintf(w, "  frames of groups: %s\n", groups(v.Groups))
+			fmt.Fprint(w, wrap(groups(v.Groups), "  frames of groups: "))
 		}
-		t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
-		fmt.Fprintln(t, "  PEER\tHEARD\tRX FRAMES\tRX\tTX FRAMES\tTX\tPMTU")
-		for _, p := range v.Peers {
-			heard := "never"
-			if p.LastHeard != nil {
-				heard = fmt.Sprintf("%v ago", duration(*p.LastHeard))
-			}
-			name := p.VTEP.String()
-			if p.Port != s.Port {
-				name = fmt.Sprintf("%s port %d", name, p.Port)
-			}
-			pmtu := "-"
-			if p.PathMTU != 0 {
-				pmtu = fmt.Sprint(p.PathMTU)
-			}
-			fmt.Fprintf(t, "  %s\t%s\t%d\t%s\t%d\t%s\t%s\n", name, heard, p.RxFrames, size(p.RxBytes), p.TxFrames, size(p.TxBytes), pmtu)
+		peers := v.Peers
+		if !all {
+			peers = peers[:min(len(peers), mostPeers)]
 		}
-		if len(v.Peers) == 0 {
-			fmt.Fprintln(t, "  none")
-		}
-		if err := t.Flush(); err != nil {
+		if err := printPeers(w, peers, s.Port); err != nil {
 			return err
+		}
+		if more := len(v.Peers) - len(peers); more > 0 {
+			fmt.Fprintf(w, "  and %d more: --vni %v shows them\n", more, v.VNI)
 		}
 	}
 	return nil
+}
+
+// printPeers prints a line for each peer, with a column for path MTUs if one is
+// known.
+func printPeers(w io.Writer, peers []vtep.PeerStatus, port uint16) error {
+	narrow := slices.ContainsFunc(peers, func(p vtep.PeerStatus) bool { return p.PathMTU != 0 })
+	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
+	row := func(name, heard, rxFrames, rx, txFrames, tx, pmtu string) {
+		if narrow {
+			tx += "\t" + pmtu
+		}
+		fmt.Fprintf(t, "  %s\t%s\t%s\t%s\t%s\t%s\n", name, heard, rxFrames, rx, txFrames, tx)
+	}
+	row("PEER", "HEARD", "RX FRAMES", "RX", "TX FRAMES", "TX", "PMTU")
+	for _, p := range peers {
+		heard := "never"
+		if p.LastHeard != nil {
+			heard = fmt.Sprintf("%v ago", duration(*p.LastHeard))
+		}
+		name := p.VTEP.String()
+		if p.Port != port {
+			name = fmt.Sprintf("%s port %d", name, p.Port)
+		}
+		pmtu := "-"
+		if p.PathMTU != 0 {
+			pmtu = strconv.Itoa(p.PathMTU)
+		}
+		row(name, heard, count(p.RxFrames), size(p.RxBytes), count(p.TxFrames), size(p.TxBytes), pmtu)
+	}
+	if len(peers) == 0 {
+		fmt.Fprintln(t, "  none")
+	}
+	return t.Flush()
+}
+
+// printBriefly prints a line for each VNI.
+func printBriefly(w io.Writer, vnis []vtep.VNIStatus) error {
+	fmt.Fprintln(w)
+	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
+	fmt.Fprintln(t, "VNI\tDEVICE\tPEERS\tFDB\tRX\tBYTES\tTX\tBYTES\tDROPPED")
+	for _, v := range vnis {
+		fmt.Fprintf(t, "%v\t%s\t%d\t%d\t%s\t%s\t%s\t%s\t%s\n", v.VNI, v.Device, len(v.Peers), v.Entries,
+			count(v.Counters.RxFrames), size(v.Counters.RxBytes), count(v.Counters.TxFrames), size(v.Counters.TxBytes), count(dropped(v.Counters)))
+	}
+	if err := t.Flush(); err != nil {
+		return err
+	}
+	_, err := fmt.Fprintf(w, "\n%d VNIs; --vni N shows all of one, --all of each\n", len(vnis))
+	return err
 }
 
 // groups lists the groups of group policy that frames came from.
@@ -158,28 +220,51 @@ func duration(s vtep.Seconds) time.Duration {
 // drops lists the counters above zero whose names say drop, as "reason N".
 // The names are those of the JSON form, so that both say the same.
 func drops(counters any) string {
+	var list []string
+	eachDrop(counters, func(name string, n float64) {
+		if n > 0 {
+			list = append(list, fmt.Sprintf("%s %.0f", name, n))
+		}
+	})
+	return strings.Join(list, ", ")
+}
+
+// dropped is how many frames were dropped, for whatever reason.
+func dropped(counters any) (sum uint64) {
+	eachDrop(counters, func(_ string, n float64) { sum += uint64(n) })
+	return sum
+}
+
+// eachDrop calls f with every counter whose name in JSON says drop, in order.
+func eachDrop(counters any, f func(name string, n float64)) {
 	b, err := json.Marshal(counters)
 	if err != nil {
-		return err.Error()
+		return // counters are numbers
 	}
 	d := json.NewDecoder(strings.NewReader(string(b)))
-	var list []string
 	var name string
 	for {
 		token, err := d.Token()
 		if err != nil {
-			break
+			return
 		}
 		switch v := token.(type) {
 		case string:
 			name = v
 		case float64:
-			if v > 0 && strings.Contains(name, "_drop_") {
-				list = append(list, fmt.Sprintf("%s %.0f", name, v))
+			if strings.Contains(name, "_drop_") {
+				f(name, v)
 			}
 		}
 	}
-	return strings.Join(list, ", ")
+}
+
+// count is a number: as it is while it is short, else with three figures.
+func count(n uint64) string {
+	if n < 10_000_000 {
+		return strconv.FormatUint(n, 10)
+	}
+	return strings.Replace(strings.TrimSuffix(size(n), "B"), " ", "", 1)
 }
 
 // size is a number of bytes with three figures.

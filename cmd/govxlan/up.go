@@ -98,6 +98,13 @@ func up(ctx context.Context, source config.Source, stdout, stderr io.Writer) (er
 		}
 		defer profiles.Close()
 	}
+	var scrapes net.Listener
+	if e.Metrics != "" && !e.Takeover {
+		if scrapes, err = listenMetrics(e); err != nil {
+			return err
+		}
+		defer scrapes.Close()
+	}
 	d, err := daemon.Start(ctx, daemon.Options{Config: c, File: file, Source: source, Log: log, Version: version})
 	var listen *daemon.ListenError
 	switch {
@@ -108,11 +115,7 @@ func up(ctx context.Context, source config.Source, stdout, stderr io.Writer) (er
 	case d == nil:
 		return nil // interrupted before anything was made
 	}
-	for _, line := range d.Lines() {
-		if _, err := fmt.Fprintln(stdout, line); err != nil {
-			return errors.Join(fmt.Errorf("standard output: %w", err), d.Close())
-		}
-	}
+	lines := d.Lines()
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	tasks, ctx := errgroup.WithContext(ctx)
@@ -122,8 +125,23 @@ func up(ctx context.Context, source config.Source, stdout, stderr io.Writer) (er
 	})
 	tasks.Go(func() error { return tellService(ctx, d, log) })
 	if e.Pprof != "" && e.Takeover {
-		tasks.Go(func() error { return servePprofLate(ctx, e.Pprof, log) })
+		tasks.Go(func() error {
+			return late(ctx, log, func() (net.Listener, error) { return listenPprof(e.Pprof) }, func(l net.Listener) error { return servePprof(ctx, l) })
+		})
 	}
+	if e.Metrics != "" && e.Takeover {
+		tasks.Go(func() error {
+			return late(ctx, log, func() (net.Listener, error) { return listenMetrics(e) }, func(l net.Listener) error { return serveMetrics(ctx, l, e, d, log) })
+		})
+	}
+	tasks.Go(func() error {
+		select {
+		case <-d.Ready():
+			return tell(stdout, lines)
+		case <-ctx.Done():
+			return nil
+		}
+	})
 	tasks.Go(func() error {
 		for {
 			select {
@@ -138,7 +156,20 @@ func up(ctx context.Context, source config.Source, stdout, stderr io.Writer) (er
 	if profiles != nil {
 		tasks.Go(func() error { return servePprof(ctx, profiles) })
 	}
+	if scrapes != nil {
+		tasks.Go(func() error { return serveMetrics(ctx, scrapes, e, d, log) })
+	}
 	return tasks.Wait()
+}
+
+// tell prints that frames can flow.
+func tell(stdout io.Writer, lines []string) error {
+	for _, line := range lines {
+		if _, err := fmt.Fprintln(stdout, line); err != nil {
+			return fmt.Errorf("standard output: %w", err)
+		}
+	}
+	return nil
 }
 
 // explainListen says who holds the port, and what to do.

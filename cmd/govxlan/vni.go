@@ -20,6 +20,8 @@ func newVNICommand() *cobra.Command {
 		Short: "Show and change the VNIs of the running endpoint",
 		Long: `Show and change the VNIs of the running endpoint. One process owns one UDP port and
 carries any number of VNIs; each has a device, peers and a table of its own.`,
+		Example: `  govxlan vni list
+  govxlan vni add 4098 --peer 192.168.52.204`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}

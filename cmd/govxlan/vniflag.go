@@ -39,6 +39,20 @@ func (f *vniFlag) only() ([]vxlan.VNI, error) {
 	return []vxlan.VNI{*v}, nil
 }
 
+// change has the running endpoint do what is wished, and says what came of it
+// with --json. What worked needs no words, as with 'bridge' and 'ip'.
+func change[Wish, Done any](cmd *cobra.Command, f *controlFlags, do func(*control.Client, context.Context, Wish) (Done, error), wish Wish) error {
+	client, err := f.client()
+	if err != nil {
+		return err
+	}
+	done, err := do(client, cmd.Context(), wish)
+	if err != nil || !f.json {
+		return err
+	}
+	return printJSON(cmd.OutOrStdout(), done)
+}
+
 const oneVNI = "the VNI; may be left out where the endpoint has one"
 
 // showVNIs has cmd ask the running endpoint for something of all VNIs, or of one

@@ -31,6 +31,8 @@ type Endpoint struct {
 	Control      string // "" = the usual place
 	Takeover     bool   // of the process that listens there
 	Pprof        string
+	Metrics      string // "" = not served
+	MetricsLimit int    // peers with series of their own
 	// NoChecksum4 and NoChecksum6 send without outer UDP checksums,
 	// AcceptNoChecksum6 receives without.
 	NoChecksum4, NoChecksum6, AcceptNoChecksum6 bool
@@ -95,6 +97,9 @@ func newEndpoint(v View) (*Endpoint, error) {
 		return nil, v.Errorf("transport", "%q: give udp or packet", t)
 	}
 	if err := e.threads(); err != nil {
+		return nil, err
+	}
+	if err := e.metrics(); err != nil {
 		return nil, err
 	}
 	return e, e.logging()

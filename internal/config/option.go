@@ -130,6 +130,8 @@ var Options = []Option{
 	{Name: "control", Kind: Text, Scope: OfEndpoint, Change: Restart, Derived: "/run/govxlan/<port>-<network namespace>.sock", Usage: "control socket (default: /run/govxlan/<port>-<network namespace>.sock)"},
 	{Name: "busy-poll", Kind: Duration, Default: "0", Scope: OfEndpoint, Change: Restart, Usage: "poll this long before sleeping, such as 50us: latency for CPU (default off)"},
 	{Name: "pprof", Kind: Text, Scope: OfEndpoint, Change: Restart, Derived: "off", Usage: "serve profiles on this loopback address, such as 127.0.0.1:6060"},
+	{Name: "metrics", Kind: Text, Scope: OfEndpoint, Change: Restart, Derived: "off", Usage: "serve metrics to Prometheus on this address, such as 127.0.0.1:9789"},
+	{Name: "metrics-limit", Kind: Number, Default: "1000", Scope: OfEndpoint, Change: Restart, Usage: "peers with metrics of their own at most, over all VNIs; the other metrics are not touched"},
 	{Name: "ttl", Kind: Text, Default: "64", Usage: "outer TTL: 1 to 255; auto: as the route has it; inherit: the inner packet's"},
 	{Name: "tos", Kind: Text, Default: "0", Usage: "outer TOS: a DSCP in the upper six bits, such as 0xb8, or inherit; ECN is always the inner packet's"},
 	{Name: "ecn", Kind: Text, Default: "rfc6040", Usage: "how congestion marks get through the tunnel: rfc6040, or kernel (an inner CE travels as ECT(0))"},

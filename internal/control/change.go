@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"net/http"
 	"net/url"
 	"strings"
@@ -24,18 +25,38 @@ type errRequest struct{ error }
 // change reads a wish, has it done, and answers.
 func change[Wish, Done any](s *Server, w http.ResponseWriter, r *http.Request, do func(Wish) (Done, error)) {
 	var wish Wish
-	d := json.NewDecoder(http.MaxBytesReader(w, r.Body, 1<<20))
-	d.DisallowUnknownFields()
-	if err := d.Decode(&wish); err != nil {
-		http.Error(w, "request: "+err.Error(), http.StatusBadRequest)
+	if err := readWish(w, r, &wish); err != nil {
+		status := http.StatusBadRequest
+		if errors.As(err, new(*http.MaxBytesError)) {
+			status = http.StatusRequestEntityTooLarge
+		}
+		http.Error(w, "request: "+err.Error(), status)
 		return
 	}
+	defer asker(r).serve()()
 	c, err := do(wish)
 	if err != nil {
 		http.Error(w, plain(err), statusOf(err))
 		return
 	}
 	answer(w, c)
+}
+
+// mostBytes is how long a request may be.
+const mostBytes = 1 << 20
+
+func readWish(w http.ResponseWriter, r *http.Request, wish any) error {
+	d := json.NewDecoder(http.MaxBytesReader(w, r.Body, mostBytes))
+	d.DisallowUnknownFields()
+	switch err := d.Decode(wish); {
+	case errors.Is(err, io.EOF):
+		return errors.New("it has no body: send one JSON object")
+	case err != nil:
+		return err
+	case d.More():
+		return errors.New("something follows the JSON object")
+	}
+	return nil
 }
 
 // plain is an error without the names of the packages that it came through.
@@ -64,7 +85,11 @@ func (s *Server) only(v *vxlan.VNI) (vxlan.VNI, error) {
 	if v != nil {
 		return *v, nil
 	}
-	vnis := s.endpoint.Status().VNIs
+	all, err := s.endpoint.Stats()
+	if err != nil {
+		return 0, err
+	}
+	vnis := all.VNIs
 	if len(vnis) == 1 {
 		return vnis[0].VNI, nil
 	}

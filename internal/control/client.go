@@ -40,9 +40,14 @@ func NewClient(path string) *Client {
 	}}
 }
 
-// Status returns the endpoint's status.
-func (c *Client) Status(ctx context.Context) (s Status, err error) {
-	return s, c.get(ctx, "/v1/status", nil, &s)
+// Status returns the endpoint's status, with all VNIs or with some.
+func (c *Client) Status(ctx context.Context, only ...vxlan.VNI) (s Status, err error) {
+	return s, c.get(ctx, "/v1/status", vniQuery(only), &s)
+}
+
+// Stats returns the counters of all VNIs, or of some.
+func (c *Client) Stats(ctx context.Context, only ...vxlan.VNI) (s vtep.Stats, err error) {
+	return s, c.get(ctx, "/v1/stats", vniQuery(only), &s)
 }
 
 // FDB returns the tables of all VNIs, or of some.
@@ -95,11 +100,21 @@ func (c *Client) do(ctx context.Context, by *http.Client, method, path string, q
 	}
 	if resp.StatusCode != http.StatusOK {
 		defer resp.Body.Close()
-		text, err := io.ReadAll(io.LimitReader(resp.Body, 4096))
-		if err != nil {
-			return nil, err
-		}
-		return nil, errors.New(strings.TrimSpace(string(text)))
+		return nil, failure(resp)
 	}
 	return resp, nil
+}
+
+// failure is what an answer that is no success says.
+func failure(resp *http.Response) error {
+	text, err := io.ReadAll(io.LimitReader(resp.Body, 64<<10))
+	if err != nil {
+		return err
+	}
+	var f Failure
+	if json.Unmarshal(text, &f) == nil && f.Error != "" {
+		return errors.New(f.Error)
+	}
+	// Not from a Server, or before one looked at the request.
+	return fmt.Errorf("control socket: %s: %s", resp.Status, strings.TrimSpace(string(text)))
 }

@@ -68,7 +68,7 @@ type FDBChanged struct {
 func (s *Server) fdbRoutes(mux *http.ServeMux) {
 	mux.HandleFunc("POST /v1/fdb", func(w http.ResponseWriter, r *http.Request) { change(s, w, r, s.changeFDB) })
 	mux.HandleFunc("GET /v1/nexthops", func(w http.ResponseWriter, r *http.Request) {
-		if only, ok := chosenVNIs(w, r); ok {
+		if only, ok := s.knownVNIs(w, r); ok {
 			answer(w, s.endpoint.Nexthops(only...))
 		}
 	})

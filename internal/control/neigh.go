@@ -29,7 +29,7 @@ type NeighbourChange struct {
 
 func (s *Server) neighbourRoutes(mux *http.ServeMux) {
 	mux.HandleFunc("GET /v1/neigh", func(w http.ResponseWriter, r *http.Request) {
-		if only, ok := chosenVNIs(w, r); ok {
+		if only, ok := s.knownVNIs(w, r); ok {
 			answer(w, s.endpoint.Neighbours(only...))
 		}
 	})

@@ -2,7 +2,6 @@ package control
 
 import (
 	"context"
-	"errors"
 	"net"
 	"net/http"
 )
@@ -22,19 +21,8 @@ type TakenOver struct {
 	Process int    `json:"pid"`
 }
 
-// OnTakeover has do called when another process wants to take over. It answers at
-// once, and does the rest by itself.
-func (s *Server) OnTakeover(do func(Takeover) (TakenOver, error)) { s.takeover = do }
-
-func (s *Server) takeoverRoutes(mux *http.ServeMux) {
-	mux.HandleFunc("POST /v1/takeover", func(w http.ResponseWriter, r *http.Request) {
-		change(s, w, r, func(wish Takeover) (TakenOver, error) {
-			if s.takeover == nil {
-				return TakenOver{}, errors.New("this endpoint cannot be taken over")
-			}
-			return s.takeover(wish)
-		})
-	})
+func (s *Server) takeoverRoutes(mux *http.ServeMux, p Process) {
+	mux.HandleFunc("POST /v1/takeover", func(w http.ResponseWriter, r *http.Request) { change(s, w, r, p.TakeOver) })
 }
 
 // TakeOver asks the endpoint to hand over.

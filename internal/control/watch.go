@@ -26,6 +26,11 @@ func (s *Server) watch(w http.ResponseWriter, r *http.Request) {
 	if !ok {
 		return
 	}
+	done, ok := s.stream(w)
+	if !ok {
+		return
+	}
+	defer done()
 	events, err := s.endpoint.Watch(0, only...)
 	if err != nil {
 		http.Error(w, plain(err), http.StatusServiceUnavailable)

@@ -148,7 +148,6 @@ func start(ctx context.Context, o Options, h *heritage) (_ *Daemon, err error) {
 	if d.server, err = d.listenControl(o.Version); err != nil {
 		return nil, errors.Join(err, d.close())
 	}
-	d.server.OnTakeover(d.onTakeover)
 	if err := d.succeed(); err != nil {
 		return nil, errors.Join(err, d.server.Close(), d.close())
 	}
@@ -245,13 +244,6 @@ func (d *Daemon) close() error {
 	return d.endpoint.Close()
 }
 
-// Close is for a Daemon that never ran.
-func (d *Daemon) Close() error {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	return errors.Join(d.server.Close(), d.close())
-}
-
 // Lines says of each VNI that its frames can flow.
 func (d *Daemon) Lines() []string {
 	d.mu.Lock()
@@ -276,6 +268,16 @@ func (d *Daemon) Summary() string {
 	}
 	return fmt.Sprintf("version %s, VNIs: %d (%s)", d.version, len(d.networks), strings.Join(names, " "))
 }
+
+// Close is for a Daemon that never ran.
+func (d *Daemon) Close() error {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return errors.Join(d.server.Close(), d.close())
+}
+
+// Ready is closed once Run carries frames.
+func (d *Daemon) Ready() <-chan struct{} { return d.endpoint.Ready() }
 
 // Run carries frames until ctx is done, or another process takes over. Where a
 // service manager keeps descriptors over a restart, it leaves everything with

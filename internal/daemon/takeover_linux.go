@@ -69,8 +69,8 @@ func (d *Daemon) bequeath() (testament, []int, error) {
 	return t, fds, nil
 }
 
-// onTakeover answers a process that wants to go on in place of this one.
-func (d *Daemon) onTakeover(wish control.Takeover) (control.TakenOver, error) {
+// TakeOver answers a process that wants to go on in place of this one.
+func (d *Daemon) TakeOver(wish control.Takeover) (control.TakenOver, error) {
 	me := control.TakenOver{Version: d.version, Process: os.Getpid()}
 	if !d.offering.CompareAndSwap(false, true) {
 		return me, errors.New("another process is taking over at this moment")

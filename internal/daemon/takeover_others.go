@@ -22,7 +22,7 @@ func keeps() bool { return false }
 
 func (*Daemon) keep() error { return errors.ErrUnsupported }
 
-func (*Daemon) onTakeover(control.Takeover) (control.TakenOver, error) {
+func (*Daemon) TakeOver(control.Takeover) (control.TakenOver, error) {
 	return control.TakenOver{}, errors.ErrUnsupported
 }
 

@@ -49,7 +49,7 @@ func TestEndsOnSignal(t *testing.T) {
 			name   string
 			signal syscall.Signal
 			times  int
-		}{{"SIGTERM", syscall.SIGTERM, 1}, {"SIGHUP", syscall.SIGHUP, 1}, {"SIGINT", syscall.SIGINT, 1}, {"SIGINT again and again", syscall.SIGINT, 30}} {
+		}{{"SIGTERM", syscall.SIGTERM, 1}, {"SIGINT", syscall.SIGINT, 1}, {"SIGINT again and again", syscall.SIGINT, 30}} {
 			t.Run(c.name+"/offload="+offload, func(t *testing.T) {
 				t.Parallel()
 				_, p := busyPair(t, "signal", "--offload", offload)
