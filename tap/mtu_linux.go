@@ -36,7 +36,15 @@ type linkWatch struct {
 	done chan struct{} // closes the socket
 
 	mu   sync.Mutex
-	mtus map[int]*atomic.Int32 // by interface index
+	mtus map[int]*watchedMTU // by interface index
+}
+
+// watchedMTU is that of one device.
+type watchedMTU struct {
+	now *atomic.Int32
+	// wasUp: the kernel has told that the device is up. What it told before is
+	// of the time when the device was made, and may still be on its way.
+	wasUp bool
 }
 
 // namespaceID tells network namespaces apart, whatever their names.
@@ -68,7 +76,7 @@ func watchMTU(index int, mtu *atomic.Int32) (stop func(), err error) {
 	if w != nil {
 		ns.Close()
 	} else {
-		w = &linkWatch{id: id, ns: ns, done: make(chan struct{}), mtus: make(map[int]*atomic.Int32)}
+		w = &linkWatch{id: id, ns: ns, done: make(chan struct{}), mtus: make(map[int]*watchedMTU)}
 		updates, err := w.subscribe(false)
 		if err != nil {
 			ns.Close()
@@ -81,7 +89,7 @@ func watchMTU(index int, mtu *atomic.Int32) (stop func(), err error) {
 		go w.follow(updates)
 	}
 	w.mu.Lock()
-	w.mtus[index] = mtu
+	w.mtus[index] = &watchedMTU{now: mtu}
 	w.mu.Unlock()
 	return sync.OnceFunc(func() { w.forget(index, mtu) }), nil
 }
@@ -130,8 +138,12 @@ func (w *linkWatch) take(u *netlink.LinkUpdate) {
 	}
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	if mtu := w.mtus[u.Attrs().Index]; mtu != nil {
-		mtu.Store(int32(u.Attrs().MTU))
+	m := w.mtus[u.Attrs().Index]
+	if m == nil {
+		return
+	}
+	if m.wasUp = m.wasUp || u.IfInfomsg.Flags&unix.IFF_UP != 0; m.wasUp {
+		m.now.Store(int32(u.Attrs().MTU))
 	}
 }
 
@@ -142,7 +154,7 @@ func (w *linkWatch) forget(index int, mtu *atomic.Int32) {
 	defer watches.mu.Unlock()
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	if w.mtus[index] != mtu {
+	if m := w.mtus[index]; m == nil || m.now != mtu {
 		return
 	}
 	delete(w.mtus, index)

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/vishvananda/netlink"
+	"golang.org/x/sys/unix"
 )
 
 // awaitMTU waits until the device says that its MTU is this.
@@ -78,25 +79,32 @@ func TestMTUIsFollowed(t *testing.T) {
 	}
 }
 
-// What is told about other devices, or of their end, is none of ours.
+// What is told about other devices, of their end, or of the time before ours was
+// up, is of no interest.
 func TestMTUOfOthers(t *testing.T) {
 	var mtu atomic.Int32
 	mtu.Store(1450)
-	w := &linkWatch{mtus: map[int]*atomic.Int32{7: &mtu}}
+	w := &linkWatch{mtus: map[int]*watchedMTU{7: {now: &mtu}}}
+	flags := uint32(unix.IFF_UP)
 	update := func(kind uint16, index, to int) {
 		u := netlink.LinkUpdate{Link: &netlink.Dummy{LinkAttrs: netlink.LinkAttrs{Index: index, MTU: to}}}
-		u.Header.Type = kind
+		u.Header.Type, u.IfInfomsg.Flags = kind, flags
 		w.take(&u)
 	}
 	const newLink, delLink = 16, 17
 	update(newLink, 8, 1000)
 	update(delLink, 7, 1000)
 	update(newLink, 7, 0)
+	flags = 0
+	update(newLink, 7, 1500)
 	if mtu.Load() != 1450 {
 		t.Errorf("MTU %d", mtu.Load())
 	}
-	update(newLink, 7, 1000)
-	if mtu.Load() != 1000 {
-		t.Errorf("MTU %d, want 1000", mtu.Load())
+	for i, f := range []uint32{unix.IFF_UP, 0} {
+		flags = f
+		update(newLink, 7, 1000+i)
+		if mtu.Load() != int32(1000+i) {
+			t.Errorf("MTU %d, want %d", mtu.Load(), 1000+i)
+		}
 	}
 }

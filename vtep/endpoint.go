@@ -7,6 +7,7 @@ import (
 	"net"
 	"net/netip"
 	"runtime"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -241,10 +242,7 @@ func (e *Endpoint) Close() error {
 	for _, w := range workers {
 		w.stop()
 	}
-	var errs []error
-	for _, o := range overlays {
-		errs = append(errs, o.device.Close())
-	}
+	errs := closeAll(overlays)
 	errs = append(errs, e.conn.Close())
 	for _, o := range overlays {
 		o.wait()
@@ -257,6 +255,34 @@ func (e *Endpoint) Close() error {
 	default:
 	}
 	return errors.Join(errs...)
+}
+
+// closeAll closes the devices of overlays, several at once: the kernel waits long
+// for each that goes, which counts with hundreds of them.
+func closeAll(overlays map[vxlan.VNI]*overlay) []error {
+	var closers sync.WaitGroup
+	todo := make(chan tap.Device)
+	failed := make(chan error, len(overlays))
+	for range min(len(overlays), 32) {
+		closers.Go(func() {
+			for d := range todo {
+				failed <- d.Close()
+			}
+		})
+	}
+	for _, o := range overlays {
+		todo <- o.device
+	}
+	close(todo)
+	closers.Wait()
+	close(failed)
+	return slices.Collect(func(yield func(error) bool) {
+		for err := range failed {
+			if !yield(err) {
+				return
+			}
+		}
+	})
 }
 
 // AddVNI begins to serve a VNI, at once if the endpoint runs. On success it

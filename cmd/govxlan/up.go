@@ -113,7 +113,7 @@ func up(ctx context.Context, source config.Source, stdout, stderr io.Writer) (er
 	case err != nil:
 		return err
 	case d == nil:
-		return nil // interrupted before anything was made
+		return nil // interrupted before everything was made
 	}
 	lines := d.Lines()
 	ctx, cancel := context.WithCancel(ctx)

@@ -7,6 +7,10 @@ import (
 	"github.com/govxlan/govxlan/vxlan"
 )
 
+// manyVNIs is from where on a device has as many queues as there are workers, if
+// nothing is said: the kernel takes its time for each queue that is made.
+const manyVNIs = 100
+
 // Config is a whole process.
 type Config struct {
 	Endpoint *Endpoint
@@ -54,6 +58,13 @@ func New(typed Values, file *File) (*Config, error) {
 	if own || file == nil {
 		if err := c.add(View{typed, top}, &taken); err != nil {
 			return nil, err
+		}
+	}
+	if len(c.Specs) > manyVNIs {
+		for _, s := range c.Specs {
+			if s.Text("queues") == "0" {
+				s.Device.Queues = c.Endpoint.Workers
+			}
 		}
 	}
 	c.Sockets, err = SocketsFor(c.Specs)

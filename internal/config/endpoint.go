@@ -114,11 +114,15 @@ func (e *Endpoint) threads() error {
 	if e.Workers, err = e.count("workers", 1<<16); err != nil {
 		return err
 	}
-	if e.Workers == 0 {
+	chosen := e.Workers != 0
+	if !chosen {
 		e.Workers = max(1, min(runtime.GOMAXPROCS(0)/2, 8))
 	}
 	if e.Queues == 0 {
 		e.Queues = max(8, e.Workers)
+	}
+	if !chosen {
+		e.Workers = min(e.Workers, e.Queues)
 	}
 	if e.Workers > e.Queues {
 		return e.Errorf("workers", "%d: give 1 to %d, which is how many --queues there are", e.Workers, e.Queues)

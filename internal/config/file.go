@@ -46,10 +46,10 @@ func ReadFile(name string) (*File, error) {
 func Parse(name string, b []byte) (*File, error) {
 	p := &fileParser{name: name}
 	if len(b) > MaxFile {
-		return nil, p.errorf(nil, "is longer than %d MB, which no configuration is", MaxFile>>20)
+		return nil, p.errorf(nil, "the file is longer than %d MB, which no configuration is", MaxFile>>20)
 	}
 	if !utf8.Valid(b) {
-		return nil, p.errorf(nil, "is no text (UTF-8)")
+		return nil, p.errorf(nil, "the file is no text (UTF-8)")
 	}
 	tokens := lexer.Tokenize(string(b))
 	if err := p.plain(tokens); err != nil {
@@ -116,6 +116,9 @@ func (p *fileParser) plain(tokens token.Tokens) error {
 			if depth == 0 {
 				marks++
 			}
+		}
+		if n := t.Next; t.Type == token.SequenceEntryType && n != nil && n.Type == t.Type && n.Position.Column == t.Position.Column {
+			return p.errorf(t, "this element of a list is empty")
 		}
 		if depth > mostDepth || marks > mostDepth || t.Position.IndentNum > 8*mostDepth {
 			return p.errorf(t, "this is nested deeper than any configuration")

@@ -37,7 +37,8 @@ const (
 	OfBoth
 )
 
-// Change says what happens when a reload finds another value.
+// Change says what happens when a reload finds another value for a VNI. What the
+// endpoint has needs a restart, but for the level of the log.
 type Change uint8
 
 const (
@@ -94,19 +95,37 @@ func (o *Option) ofVNI() bool { return o.Scope != OfEndpoint }
 // Options are all there are, in the order in which they are shown. To add one,
 // add a line; whoever needs its value asks a View for it by name.
 var Options = []Option{
+	// The endpoint.
+	{Name: "local", Kind: Text, Scope: OfEndpoint, Change: Restart, Derived: "by the route to the first peer", Usage: "source and listening address (default: by the route to the first peer)"},
+	{Name: "port", Kind: Number, Default: fmt.Sprint(vxlan.Port), Scope: OfEndpoint, Change: Restart, Usage: "UDP port to listen on and to send to"},
+	{Name: "transport", Kind: Text, Default: "udp", Scope: OfEndpoint, Change: Restart, Usage: "udp: sockets of the kernel; packet: whole packets from and to the devices"},
+	{Name: "source-ports", Kind: Text, Default: fmt.Sprintf("%d-%d", vxlan.SourcePortLo, vxlan.SourcePortHi), Scope: OfEndpoint, Change: Restart, Usage: "outer source ports LO-HI, by hash of the inner flow, or one port"},
+	{Name: "multicast-ttl", Kind: Number, Default: "1", Scope: OfEndpoint, Change: Restart, Usage: "TTL of what is sent to a group; above 1 VTEPs behind routers may speak too"},
+	{Name: "pmtu", Kind: Text, Default: "auto", Scope: OfEndpoint, Change: Restart, Usage: "auto: find out the MTU of the path to each peer; off: do not; N: it is N bytes, of outer IP packets, whatever routers say or hide"},
+	{Name: "udp-csum", Kind: Bool, Default: "true", Scope: OfEndpoint, Change: Restart, Usage: "outer UDP checksum over IPv4; without it datagrams leave one by one, since the kernel takes no trains (UDP_SEGMENT) then"},
+	{Name: "udp-zero-csum6-tx", Kind: Bool, Default: "false", Scope: OfEndpoint, Change: Restart, Usage: "no outer UDP checksum over IPv6: only for peers that accept that (RFC 6935), and one by one as well"},
+	{Name: "udp-zero-csum6-rx", Kind: Bool, Default: "false", Scope: OfEndpoint, Change: Restart, Usage: "accept packets without outer UDP checksum over IPv6 (RFC 6936); over IPv4 they always are"},
+	{Name: "workers", Kind: Number, Default: "0", Scope: OfEndpoint, Change: Restart, Derived: "one for two cores, at most 8", Usage: "threads that carry frames (default: one for two cores, at most 8)"},
+	{Name: "io", Kind: Text, Default: "auto", Scope: OfEndpoint, Change: Restart, Usage: "what these threads wait with: auto: io_uring where the kernel has it; epoll"},
+	{Name: "busy-poll", Kind: Duration, Default: "0", Scope: OfEndpoint, Change: Restart, Usage: "poll this long before sleeping, such as 50us: latency for CPU (default off)"},
+	{Name: "control", Kind: Text, Scope: OfEndpoint, Change: Restart, Derived: "/run/govxlan/<port>-<network namespace>.sock", Usage: "control socket (default: /run/govxlan/<port>-<network namespace>.sock)"},
+	{Name: "pprof", Kind: Text, Scope: OfEndpoint, Change: Restart, Derived: "off", Usage: "serve profiles on this loopback address, such as 127.0.0.1:6060"},
+	{Name: "metrics", Kind: Text, Scope: OfEndpoint, Change: Restart, Derived: "off", Usage: "serve metrics to Prometheus on this address, such as 127.0.0.1:9789"},
+	{Name: "metrics-limit", Kind: Number, Default: "1000", Scope: OfEndpoint, Change: Restart, Usage: "peers with metrics of their own at most, over all VNIs; the other metrics are not touched"},
+	{Name: "log-level", Kind: Text, Default: "info", Scope: OfEndpoint, Usage: "debug, info, warn or error"},
+	{Name: "log-format", Kind: Text, Default: "text", Scope: OfEndpoint, Change: Restart, Usage: "text or json, on standard error"},
 	{Name: "vni", Kind: Number, Scope: OfOne, Change: Remade, Usage: "VXLAN network identifier, 0 to 16777215"},
+	// Both: the sockets of the endpoint, and the device of a VNI.
+	{Name: "dev", Kind: Text, Scope: OfBoth, Derived: "by route", Usage: "underlay interface (default: by route)"},
+	{Name: "offload", Kind: Text, Default: "auto", Scope: OfBoth, Change: Remade, Usage: "auto: whatever the kernel offers; off: plain frames and datagrams"},
+	{Name: "queues", Kind: Number, Default: "0", Scope: OfBoth, Change: Remade, Derived: "8, or one a worker if that is more; of devices in a file of more than 100 VNIs: one a worker", Usage: "queues of the TAP and sockets of the port, among which flows are spread (default: 8, or one a worker if that is more)"},
+	// A VNI, beside its number.
 	{Name: "peer", Key: "peers", Alias: "peer", Kind: List, Usage: "remote VTEP, ADDR[:PORT] or a host name; repeatable"},
 	{Name: "group", Alias: "groups", Kind: List, Usage: "multicast group for broadcast and unknown destinations, with --dev; repeatable"},
-	{Name: "multicast-ttl", Kind: Number, Default: "1", Scope: OfEndpoint, Change: Restart, Usage: "TTL of what is sent to a group; above 1 VTEPs behind routers may speak too"},
-	{Name: "local", Kind: Text, Scope: OfEndpoint, Change: Restart, Derived: "by the route to the first peer", Usage: "source and listening address (default: by the route to the first peer)"},
-	{Name: "dev", Kind: Text, Scope: OfBoth, Change: Restart, Derived: "by route", Usage: "underlay interface (default: by route)"},
-	{Name: "port", Kind: Number, Default: fmt.Sprint(vxlan.Port), Scope: OfEndpoint, Change: Restart, Usage: "UDP port to listen on and to send to"},
-	{Name: "source-ports", Kind: Text, Default: fmt.Sprintf("%d-%d", vxlan.SourcePortLo, vxlan.SourcePortHi), Scope: OfEndpoint, Change: Restart, Usage: "outer source ports LO-HI, by hash of the inner flow, or one port"},
 	{Name: "name", Kind: Text, Scope: OfOne, Change: Remade, Derived: "vx<VNI>", Usage: "name of the TAP device (default: vx<VNI>)"},
 	{Name: "addr", Kind: List, Scope: OfOne, Usage: "address on the TAP, ADDR/BITS; repeatable"},
 	{Name: "mac", Kind: Text, Scope: OfOne, Change: Remade, Derived: "from VNI and local address", Usage: "MAC address of the TAP (default: derived from VNI and local address)"},
 	{Name: "mtu", Kind: Number, Default: "0", Derived: "the underlay's less 50, or 70 over IPv6, and following it", Usage: "overlay MTU (default: underlay MTU less 50, or 70 over IPv6, and following it)"},
-	{Name: "pmtu", Kind: Text, Default: "auto", Scope: OfEndpoint, Change: Restart, Usage: "auto: find out the MTU of the path to each peer; off: do not; N: it is N bytes, of outer IP packets, whatever routers say or hide"},
 	{Name: "mss-clamp", Kind: Bool, Default: "false", Usage: "lower the MSS of passing TCP connections to what fits"},
 	{Name: "bridge", Kind: Text, Derived: "none", Usage: "make the TAP a port of this bridge"},
 	{Name: "persist", Kind: Bool, Default: "false", Usage: "keep the TAP when the process ends, and go on with it at the next start: its index, addresses and bridge stay (removed by 'govxlan down NAME')"},
@@ -122,31 +141,16 @@ var Options = []Option{
 	{Name: "proxy", Kind: Bool, Default: "false", Usage: "the same as --arp proxy"},
 	{Name: "neigh", Kind: List, Fields: []string{"ip", "mac", "router"}, Needed: 2, Usage: "static neighbour IP=MAC, for --arp suppress and proxy; IP=MAC=router for a router; repeatable"},
 	{Name: "neigh-snoop", Kind: Bool, Default: "false", Usage: "learn neighbours from the ARP and neighbour discovery of both sides"},
-	{Name: "offload", Kind: Text, Default: "auto", Scope: OfBoth, Change: Remade, Usage: "auto: whatever the kernel offers; off: plain frames and datagrams"},
-	{Name: "transport", Kind: Text, Default: "udp", Scope: OfEndpoint, Change: Restart, Usage: "udp: sockets of the kernel; packet: whole packets from and to the devices"},
-	{Name: "queues", Kind: Number, Default: "0", Scope: OfBoth, Change: Remade, Derived: "8, or one a core if that is more", Usage: "queues of the TAP and sockets of the port, among which flows are spread (default: 8, or one a core if that is more)"},
-	{Name: "workers", Kind: Number, Default: "0", Scope: OfEndpoint, Change: Restart, Derived: "one for two cores, at most 8", Usage: "threads that carry frames (default: one for two cores, at most 8)"},
-	{Name: "io", Kind: Text, Default: "auto", Scope: OfEndpoint, Change: Restart, Usage: "what these threads wait with: auto: io_uring where the kernel has it; epoll"},
-	{Name: "control", Kind: Text, Scope: OfEndpoint, Change: Restart, Derived: "/run/govxlan/<port>-<network namespace>.sock", Usage: "control socket (default: /run/govxlan/<port>-<network namespace>.sock)"},
-	{Name: "busy-poll", Kind: Duration, Default: "0", Scope: OfEndpoint, Change: Restart, Usage: "poll this long before sleeping, such as 50us: latency for CPU (default off)"},
-	{Name: "pprof", Kind: Text, Scope: OfEndpoint, Change: Restart, Derived: "off", Usage: "serve profiles on this loopback address, such as 127.0.0.1:6060"},
-	{Name: "metrics", Kind: Text, Scope: OfEndpoint, Change: Restart, Derived: "off", Usage: "serve metrics to Prometheus on this address, such as 127.0.0.1:9789"},
-	{Name: "metrics-limit", Kind: Number, Default: "1000", Scope: OfEndpoint, Change: Restart, Usage: "peers with metrics of their own at most, over all VNIs; the other metrics are not touched"},
 	{Name: "ttl", Kind: Text, Default: "64", Usage: "outer TTL: 1 to 255; auto: as the route has it; inherit: the inner packet's"},
 	{Name: "tos", Kind: Text, Default: "0", Usage: "outer TOS: a DSCP in the upper six bits, such as 0xb8, or inherit; ECN is always the inner packet's"},
 	{Name: "ecn", Kind: Text, Default: "rfc6040", Usage: "how congestion marks get through the tunnel: rfc6040, or kernel (an inner CE travels as ECT(0))"},
 	{Name: "df", Kind: Text, Default: "unset", Usage: "outer Don't Fragment over IPv4: set, unset, or inherit (set for inner IPv6, and IPv4 that has it)"},
 	{Name: "flow-label", Kind: Text, Default: "0", Usage: "outer IPv6 flow label: 0 to 1048575; inherit: the inner packet's; auto: by outer addresses and ports"},
-	{Name: "udp-csum", Kind: Bool, Default: "true", Scope: OfEndpoint, Change: Restart, Usage: "outer UDP checksum over IPv4; without it datagrams leave one by one, since the kernel takes no trains (UDP_SEGMENT) then"},
-	{Name: "udp-zero-csum6-tx", Kind: Bool, Default: "false", Scope: OfEndpoint, Change: Restart, Usage: "no outer UDP checksum over IPv6: only for peers that accept that (RFC 6935), and one by one as well"},
-	{Name: "udp-zero-csum6-rx", Kind: Bool, Default: "false", Scope: OfEndpoint, Change: Restart, Usage: "accept packets without outer UDP checksum over IPv6 (RFC 6936); over IPv4 they always are"},
 	{Name: "gbp", Kind: Text, Derived: "off", Usage: "group policy (VXLAN-GBP): send frames with this group, ID[,dont-learn][,applied]; 0 sends none, but understands those that come"},
 	{Name: "gbp-accept", Kind: List, Usage: "deliver only frames of these groups, 0 being none, and those that say that policy was applied; repeatable"},
 	{Name: "reserved-bits", Kind: Text, Default: "ignore", Usage: "reserved bits of the VXLAN header in what comes: ignore (RFC 7348); strict: drop (Linux); or a 64-bit mask of those to drop for, such as 0xff"},
 	{Name: "vlan", Kind: Text, Default: "keep", Usage: "VLAN tags in frames: keep: carry them; strip: take them off what leaves, drop what comes with one (RFC 7348 section 6.1); drop: both ways"},
 	{Name: "vlan-map", Kind: List, Scope: OfOne, Change: Remade, Fields: []string{"vid", "vni"}, Needed: 2, Pairs: true, Usage: "VID=VNI: the TAP is a trunk, frames of it with this VLAN tag go to that VNI, without the tag; those without a tag go to --vni, if that is given; repeatable"},
-	{Name: "log-level", Kind: Text, Default: "info", Scope: OfEndpoint, Usage: "debug, info, warn or error"},
-	{Name: "log-format", Kind: Text, Default: "text", Scope: OfEndpoint, Change: Restart, Usage: "text or json, on standard error"},
 }
 
 // ByName returns the option of a name, which must exist.

@@ -78,7 +78,7 @@ func (c *Shown) line(s *Spec, v View, o *Option) string {
 		note = o.Derived
 		if c.Now != nil {
 			if now := c.Now(s, o.Name); now != "" {
-				note = strings.TrimSuffix(now+", "+note, ", ")
+				note = strings.TrimSuffix("now "+now+"; "+note, "; ")
 			}
 		}
 	}

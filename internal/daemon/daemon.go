@@ -1,6 +1,7 @@
 package daemon
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -53,7 +54,7 @@ type Options struct {
 }
 
 // Start makes what the configuration asks for, or nothing. It returns nil
-// without an error when ctx is done before anything was made.
+// without an error when ctx is done before everything was made.
 //
 // What a process before this one left is gone on with: with --takeover one that
 // runs, which then ends; else what the service manager has kept.
@@ -75,11 +76,11 @@ func Start(ctx context.Context, o Options) (*Daemon, error) {
 }
 
 // start makes everything, of what there is in h, which it takes over in any case.
-func start(ctx context.Context, o Options, h *heritage) (_ *Daemon, err error) {
+func start(ctx context.Context, o Options, h *heritage) (made *Daemon, err error) {
 	d := &Daemon{log: o.Log, config: o.Config, file: o.File, source: o.Source, version: o.Version}
 	defer func() {
-		if err != nil && d.heritage != nil {
-			d.heritage.abandon(err)
+		if made == nil && d.heritage != nil {
+			d.heritage.abandon(cmp.Or(err, errInterrupted))
 		}
 		d.heritage.close()
 		d.heritage = nil
@@ -136,6 +137,9 @@ func start(ctx context.Context, o Options, h *heritage) (_ *Daemon, err error) {
 		return nil, errors.Join(err, d.conn.Close())
 	}
 	for _, s := range o.Config.Specs {
+		if ctx.Err() != nil {
+			return nil, d.close() // hundreds of devices take their time
+		}
 		if _, err := d.make(s, peers[s], unders[s]); err != nil {
 			return nil, errors.Join(err, d.close())
 		}
@@ -184,6 +188,8 @@ func (d *Daemon) succeed() error {
 	return nil
 }
 
+var errInterrupted = errors.New("the new process was interrupted")
+
 // underlays finds out how to reach what all VNIs send to, and with it the local
 // addresses.
 func (d *Daemon) underlays(c *config.Config, peers map[*config.Spec][]netip.AddrPort) (map[*config.Spec]*underlay, error) {
@@ -219,6 +225,11 @@ func (d *Daemon) check(s *config.Spec, peers []netip.AddrPort) error {
 	for _, a := range peers {
 		if slices.Contains(d.locals, a.Addr()) && a.Port() == d.config.Endpoint.Port {
 			return fmt.Errorf("peer %v is this endpoint itself: give the address of the other host", a.Addr())
+		}
+	}
+	for _, a := range s.Device.Addrs {
+		if mtu := s.Device.MTU; a.Addr().Is6() && mtu != 0 && mtu < leastFollowed {
+			return fmt.Errorf("%v: address %v: IPv6 needs an MTU of %d at least, and this is %d", s, a, leastFollowed, mtu)
 		}
 	}
 	if err := s.CheckFamilies(families(d.locals)); err != nil {

@@ -1,7 +1,9 @@
 package daemon
 
 import (
+	"cmp"
 	"errors"
+	"fmt"
 	"net/netip"
 	"slices"
 
@@ -70,12 +72,15 @@ func (d *Daemon) change(p *plan, n *network, s *config.Spec, peers []netip.AddrP
 // device plans what changes on the device itself.
 func (c *inPlace) device() error {
 	was, is := &c.n.spec.Device, &c.spec.Device
+	before := c.n.device.MTU()
+	mtu := before
 	if is.MTU != was.MTU {
-		mtu, before := is.MTU, c.n.device.MTU()
-		if mtu == 0 {
-			mtu = c.under.overlayMTU
+		if mtu = is.MTU; mtu == 0 {
+			mtu = cmp.Or(c.under.overlayMTU, before)
 		}
-		if mtu != 0 && mtu != before {
+	}
+	setMTU := func() {
+		if mtu != before {
 			set := func(mtu int) func() error {
 				return func() error { return c.d.endpoint.SetMTU(c.spec.VNI, mtu) }
 			}
@@ -86,24 +91,40 @@ func (c *inPlace) device() error {
 		set := func(yes bool) func() error { return func() error { return c.n.persist(yes) } }
 		c.step("persist", set(is), set(was))
 	}
-	if sameSet(was.Addrs, is.Addrs) && was.Bridge == is.Bridge {
-		return nil
+	// Below this the kernel takes IPv6 away: first what has none any more.
+	small := mtu < leastFollowed
+	if !small {
+		setMTU()
 	}
+	if !sameSet(was.Addrs, is.Addrs) || was.Bridge != is.Bridge {
+		if err := c.link(was, is); err != nil {
+			return err
+		}
+	}
+	if small {
+		setMTU()
+	}
+	return nil
+}
+
+// link plans what changes but for the MTU.
+func (c *inPlace) link(was, is *tap.Config) error {
 	link, ok := c.n.device.(tap.Link)
 	if !ok {
 		return errors.New("the addresses and the bridge of a device cannot be changed on this system while it runs")
 	}
-	add := func(a netip.Prefix) func() error { return func() error { return link.AddAddr(a) } }
-	del := func(a netip.Prefix) func() error { return func() error { return link.DelAddr(a) } }
-	for _, a := range is.Addrs {
-		if !slices.Contains(was.Addrs, a) {
-			c.step("addr", add(a), del(a))
-		}
-	}
-	for _, a := range was.Addrs {
-		if !slices.Contains(is.Addrs, a) {
-			c.step("addr", del(a), add(a))
-		}
+	if !sameSet(was.Addrs, is.Addrs) {
+		c.step("addr",
+			func() error {
+				err := setAddrs(link, was.Addrs, is.Addrs)
+				if err != nil {
+					if failed := setAddrs(link, is.Addrs, was.Addrs); failed != nil {
+						err = fmt.Errorf("%w (and this could not be taken back: %w)", err, failed)
+					}
+				}
+				return err
+			},
+			func() error { return setAddrs(link, is.Addrs, was.Addrs) })
 	}
 	if was.Bridge != is.Bridge {
 		join := func(bridge string) func() error {
@@ -116,6 +137,24 @@ func (c *inPlace) device() error {
 			}
 		}
 		c.step("bridge", join(is.Bridge), join(was.Bridge))
+	}
+	return nil
+}
+
+// setAddrs gives a device other addresses. With the first address of a subnet the
+// kernel takes the others of it away, so that all are added again.
+func setAddrs(link tap.Link, was, is []netip.Prefix) error {
+	for _, a := range was {
+		if !slices.Contains(is, a) {
+			if err := link.DelAddr(a); err != nil {
+				return err
+			}
+		}
+	}
+	for _, a := range is {
+		if err := link.AddAddr(a); err != nil {
+			return err
+		}
 	}
 	return nil
 }

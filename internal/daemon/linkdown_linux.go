@@ -28,15 +28,20 @@ type downWatch struct {
 	done chan struct{}
 
 	mu      sync.Mutex
-	devices map[int]*watchedDevice // by index
+	devices map[*watchedDevice]bool
 }
 
+// watchedDevice is known by its name until the kernel tells of it.
 type watchedDevice struct {
-	up   bool
-	down func()
+	name  string
+	index int // 0: not told of yet
+	up    bool
+	down  func()
 }
 
 // add has down called each time that the device goes down, until stop is called.
+// It is to be called before there is a device of that name: what is told of its
+// beginnings comes in order, and is not taken for its end.
 func (ws *downWatches) add(netns, device string, down func()) (stop func(), err error) {
 	err = namespace.Do(netns, func() error {
 		stop, err = ws.addHere(device, down)
@@ -56,20 +61,15 @@ func (ws *downWatches) addHere(device string, down func()) (stop func(), err err
 	if err != nil {
 		return nil, err
 	}
-	link, err := netlink.LinkByName(device)
-	if err != nil {
-		ws.drop(w)
-		return nil, err
-	}
-	index := link.Attrs().Index
+	d := &watchedDevice{name: device, down: down}
 	w.mu.Lock()
-	w.devices[index] = &watchedDevice{up: link.Attrs().RawFlags&unix.IFF_UP != 0, down: down}
+	w.devices[d] = true
 	w.mu.Unlock()
 	return func() {
 		ws.mu.Lock()
 		defer ws.mu.Unlock()
 		w.mu.Lock()
-		delete(w.devices, index)
+		delete(w.devices, d)
 		w.mu.Unlock()
 		ws.drop(w)
 	}, nil
@@ -91,7 +91,7 @@ func (ws *downWatches) here() (*downWatch, error) {
 		ns.Close()
 		return w, nil
 	}
-	w := &downWatch{id: id, ns: ns, done: make(chan struct{}), devices: make(map[int]*watchedDevice)}
+	w := &downWatch{id: id, ns: ns, done: make(chan struct{}), devices: make(map[*watchedDevice]bool)}
 	updates, err := w.subscribe(false)
 	if err != nil {
 		ns.Close()
@@ -147,20 +147,32 @@ func (w *downWatch) follow(updates <-chan netlink.LinkUpdate) {
 	}
 }
 
+// take notes one change.
 func (w *downWatch) take(u *netlink.LinkUpdate) {
-	if u.Header.Type != unix.RTM_NEWLINK {
-		return
-	}
 	w.mu.Lock()
-	d := w.devices[int(u.Index)]
+	d := w.find(u)
 	fell := false
-	if d != nil {
+	switch {
+	case d == nil:
+	case u.Header.Type == unix.RTM_DELLINK:
+		d.index, d.up = 0, false // one of this name may come
+	default:
 		was := d.up
-		d.up = u.IfInfomsg.Flags&unix.IFF_UP != 0
+		d.index, d.up = int(u.Index), u.IfInfomsg.Flags&unix.IFF_UP != 0
 		fell = was && !d.up
 	}
 	w.mu.Unlock()
 	if fell {
 		d.down()
 	}
+}
+
+// find returns the device that a change is about.
+func (w *downWatch) find(u *netlink.LinkUpdate) *watchedDevice {
+	for d := range w.devices {
+		if d.index == int(u.Index) || d.index == 0 && d.name == u.Attrs().Name {
+			return d
+		}
+	}
+	return nil
 }

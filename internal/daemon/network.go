@@ -48,15 +48,21 @@ func (d *Daemon) make(s *config.Spec, peers []netip.AddrPort, under *underlay) (
 		return nil, err
 	}
 	device.Netns = name
+	n := &network{spec: s, peers: peers, unwatch: func() {}, unpin: unpin, origin: fromStart}
+	if stop, err := d.downs.add(device.Netns, device.Name, func() { d.forgetLearned(s) }); err == nil {
+		n.unwatch = stop
+	} else if device.Netns == "" {
+		d.log.Warn("cannot hear when the device goes down", zap.String("device", device.Name), zap.Error(err))
+	} // else Open says what is wrong with the namespace
 	dev, err := d.open(s, device)
 	if err != nil {
-		unpin()
+		n.forget()
 		if name != netns {
 			err = fmt.Errorf("network namespace %s: %w", netns, err)
 		}
 		return nil, err
 	}
-	n := &network{spec: s, peers: peers, device: dev, unwatch: func() {}, unpin: unpin, origin: fromStart}
+	n.device = dev
 	n.follower = &follower{
 		endpoint: d.endpoint, device: dev, vni: s.VNI, log: d.log.With(zap.Stringer("vni", s.VNI)),
 		fixed: s.Device.MTU != 0, bridge: s.Device.Bridge != "", fits: under.overlayMTU, set: dev.MTU(),
@@ -69,13 +75,9 @@ func (d *Daemon) make(s *config.Spec, peers []netip.AddrPort, under *underlay) (
 			if i == 0 {
 				err = errors.Join(err, dev.Close()) // otherwise it went with the last VNI
 			}
-			unpin()
+			n.forget()
 			return nil, err
 		}
-	}
-	if n.unwatch, err = d.downs.add(device.Netns, device.Name, func() { d.forgetLearned(n) }); err != nil {
-		d.log.Warn("cannot hear when the device goes down", zap.String("device", device.Name), zap.Error(err))
-		n.unwatch = func() {}
 	}
 	d.networks = append(d.networks, n)
 	if d.started {
@@ -147,11 +149,11 @@ func vniConfig(s *config.Spec, m config.VLAN, dev tap.Device, peers []netip.Addr
 
 // forgetLearned removes the learned and dynamic entries of a device that went
 // down, as the kernel's vxlan does.
-func (d *Daemon) forgetLearned(n *network) {
-	for _, m := range n.spec.VNIs() {
+func (d *Daemon) forgetLearned(s *config.Spec) {
+	for _, m := range s.VNIs() {
 		// An error is of a VNI that has just been deleted.
 		if removed, err := d.endpoint.Flush(m.VNI, fdb.Filter{Kinds: []fdb.Kind{fdb.KindLearned, fdb.KindDynamic}}); err == nil {
-			d.log.Info("the device is down, what was learned is forgotten", zap.String("device", n.device.Name()),
+			d.log.Info("the device is down, what was learned is forgotten", zap.String("device", s.Device.Name),
 				zap.Stringer("vni", m.VNI), zap.Int("entries", removed))
 		}
 	}

@@ -311,8 +311,6 @@ func (d *Daemon) differences(n *network, s *config.Spec) (names []string) {
 				mac = derived[:]
 			}
 			same = slices.Equal(n.device.MAC(), mac)
-		case o.Name == "queues":
-			same = n.spec.Device.Queues == s.Device.Queues
 		case o.Kind == config.List:
 			same = sameSet(n.spec.List(o.Name), s.List(o.Name))
 		}

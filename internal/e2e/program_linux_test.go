@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -185,9 +186,10 @@ func (p *program) gone() {
 	p.t.Helper()
 	links, err := p.ns.Links()
 	must(p.t, err)
-	for _, l := range links {
-		if l.Name == p.device() {
-			p.t.Errorf("device %s is left", l.Name)
+	for line := range strings.Lines(p.stdout.String()) {
+		device := strings.Fields(line + " - -")[1]
+		if slices.ContainsFunc(links, func(l netlab.Link) bool { return l.Name == device }) {
+			p.t.Errorf("device %s is left", device)
 		}
 	}
 	if _, err := os.Lstat(p.control); !errors.Is(err, fs.ErrNotExist) {

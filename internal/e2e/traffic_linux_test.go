@@ -4,12 +4,14 @@ import (
 	"bytes"
 	"crypto/sha256"
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"io"
 	"math/rand/v2"
 	"net"
 	"net/netip"
 	"slices"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -80,6 +82,58 @@ func transfer(from, to *netlab.Namespace, at netip.Addr, size int64) error {
 		})
 	}
 	return tasks.Wait()
+}
+
+// stream opens a TCP connection and sends on it until finish is called, which
+// compares what arrived with what was sent. A connection that stalls for too long
+// is an error.
+func stream(t *testing.T, from, to *netlab.Namespace, at netip.Addr) (finish func() error) {
+	t.Helper()
+	listener, err := to.Listen("tcp", netip.AddrPortFrom(at, 0).String())
+	must(t, err)
+	t.Cleanup(func() { listener.Close() })
+	client, err := from.Dial("tcp", listener.Addr().String())
+	must(t, err)
+	t.Cleanup(func() { client.Close() })
+	server, err := listener.Accept()
+	must(t, err)
+	t.Cleanup(func() { server.Close() })
+
+	var stop atomic.Bool
+	var tasks errgroup.Group
+	sent, arrived := sha256.New(), sha256.New()
+	tasks.Go(func() error {
+		random, b := rand.NewChaCha8([32]byte{1}), make([]byte, 64<<10)
+		for !stop.Load() {
+			if _, err := random.Read(b); err != nil {
+				return err
+			}
+			sent.Write(b)
+			if err := client.SetDeadline(time.Now().Add(patience)); err != nil {
+				return err
+			}
+			if _, err := client.Write(b); err != nil {
+				return fmt.Errorf("send: %w", err)
+			}
+		}
+		return client.(*net.TCPConn).CloseWrite()
+	})
+	tasks.Go(func() error {
+		if n, err := io.Copy(arrived, server); err != nil {
+			return fmt.Errorf("receive: %w after %d bytes", err, n)
+		}
+		return nil
+	})
+	return func() error {
+		stop.Store(true)
+		if err := tasks.Wait(); err != nil {
+			return err
+		}
+		if !bytes.Equal(sent.Sum(nil), arrived.Sum(nil)) {
+			return errors.New("other bytes arrived than were sent")
+		}
+		return nil
+	}
 }
 
 func firstError(errs ...error) error {
