@@ -29,7 +29,7 @@ PURE    := ./vxlan ./fdb ./internal/checksum ./internal/neighbour
 RACELESS := cmd/govxlan|internal/(demo|e2e|explain.*)
 
 # Programs that tests use, each with its Debian package.
-PROGRAMS := ip:iproute2 ping:iputils-ping tshark:tshark curl:curl tmux:tmux systemctl:systemd nsenter:util-linux dpkg:dpkg
+PROGRAMS := ip:iproute2 ping:iputils-ping tshark:tshark curl:curl tmux:tmux setpriv:util-linux systemctl:systemd nsenter:util-linux dpkg:dpkg
 
 # The demo and many tests make network namespaces and TAP devices, as root or by
 # sudo. With GOVXLAN_SKIP_ROOT=1 such tests are skipped.
@@ -47,6 +47,10 @@ demo: build tun ## show an overlay at work: two hosts, two containers, every pac
 .PHONY: test
 test: programs tun ## run all tests
 	$(TEST) $(TESTFLAGS) ./...
+
+.PHONY: e2e
+e2e: programs tun ## run the tests with real hosts, such as with GOVXLAN_E2E_DATAPATH=user
+	$(TEST) $(TESTFLAGS) ./internal/e2e
 
 # Where what is built goes.
 OUT ?= bin
@@ -105,6 +109,13 @@ lint: vet ## run go vet, gofmt and staticcheck
 	@unformatted=$$(gofmt -l .); [ -z "$$unformatted" ] || { echo "gofmt would change:" $$unformatted; exit 1; }
 	$(GO) tool staticcheck ./...
 
+# The object files hold what clang 14 makes of the C file, byte by byte.
+.PHONY: generate
+generate: PROGRAMS += clang:clang llvm-strip:llvm
+generate: programs ## compile the programs of the accelerated data path
+	@[ -e /usr/include/bpf/bpf_helpers.h ] || { $(SUDO) apt-get update -qq; $(SUDO) env DEBIAN_FRONTEND=noninteractive apt-get install -qqy --no-install-recommends libbpf-dev linux-libc-dev; }
+	$(GO) generate ./internal/datapath
+
 .PHONY: race
 race: PROGRAMS += gcc:build-essential
 race: export CGO_ENABLED := 1
@@ -130,7 +141,7 @@ cross: programs ## build for the other systems, test the pure packages on 32 bit
 	GOARCH=mips $(GO) test -exec qemu-mips $(TESTFLAGS) $(PURE)
 
 # What make bench measures: fewer systems, tests or rounds take less time.
-SYSTEMS_MEASURED ?= veth,kernel,govxlan,govxlan-plain,wireguard-go,fastd
+SYSTEMS_MEASURED ?= veth,kernel,govxlan-ebpf,govxlan,govxlan-plain,wireguard-go,fastd
 ROUNDS           ?= 5
 SECONDS_EACH     ?= 1
 

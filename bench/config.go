@@ -66,6 +66,7 @@ const (
 	Veth         = "veth"
 	Kernel       = "kernel"
 	Govxlan      = "govxlan"
+	GovxlanEBPF  = "govxlan-ebpf"
 	GovxlanPlain = "govxlan-plain"
 	WireGuardGo  = "wireguard-go"
 	Fastd        = "fastd"
@@ -75,7 +76,7 @@ const (
 )
 
 // DefaultSystems need nothing but Linux.
-var DefaultSystems = []string{Veth, Kernel, Govxlan, GovxlanPlain}
+var DefaultSystems = []string{Veth, Kernel, GovxlanEBPF, Govxlan, GovxlanPlain}
 
 // PeerSystems must be installed.
 var PeerSystems = []string{WireGuardGo, Fastd, Tinc, OpenVPN, OpenVSwitch}
@@ -84,14 +85,16 @@ var PeerSystems = []string{WireGuardGo, Fastd, Tinc, OpenVPN, OpenVSwitch}
 const (
 	ModeOffload = "offload"
 	ModeWire    = "wire"
+	ModeGRO     = "gro"
 )
 
 // Modes in the order of the table.
-var Modes = []string{ModeOffload, ModeWire}
+var Modes = []string{ModeOffload, ModeWire, ModeGRO}
 
 var modeTitles = map[string]string{
 	ModeOffload: "the veth pair as it is, superframes and unfinished checksums cross it",
 	ModeWire:    "every packet on the underlay as on a wire, 1514 bytes at most, and no receive offload",
+	ModeGRO:     "as wire, but receivers put packets together (generic receive offload), as most network cards' drivers do",
 }
 
 // wireBytes is the longest frame of an Ethernet with an MTU of 1500.

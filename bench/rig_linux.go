@@ -86,9 +86,17 @@ func newPair(lab *netlab.Lab, s *system, index int, mode string) (*pair, error) 
 	if err := lab.Veth(a.Namespace, underlayDev, aCIDR, b.Namespace, underlayDev, bCIDR, 1500); err != nil {
 		return nil, err
 	}
-	if mode == ModeWire {
+	if mode == ModeOffload {
+		return p, nil
+	}
+	for _, h := range p.hosts {
+		if err := h.SetOffloads(underlayDev, false); err != nil {
+			return nil, err
+		}
+	}
+	if mode == ModeGRO {
 		for _, h := range p.hosts {
-			if err := h.SetOffloads(underlayDev, false); err != nil {
+			if err := h.SetFeatures(underlayDev, map[string]bool{"rx-gro": true}); err != nil {
 				return nil, err
 			}
 		}

@@ -73,8 +73,9 @@ func systems() []*system {
 	return []*system{
 		{name: Veth, title: "the veth pair itself, no tunnel", start: startVeth},
 		{name: Kernel, title: "the kernel's vxlan device", start: startKernel},
-		{name: Govxlan, title: "govxlan", own: true, start: govxlan(Variant{})},
-		{name: GovxlanPlain, title: "govxlan --offload off", own: true, start: govxlan(Variant{Flags: []string{"--offload", "off"}})},
+		{name: GovxlanEBPF, title: "govxlan, programs in the kernel", own: true, start: govxlan(Variant{Flags: []string{"--datapath", "ebpf"}})},
+		{name: Govxlan, title: "govxlan in user space", own: true, start: govxlan(Variant{Flags: []string{"--datapath", "user"}})},
+		{name: GovxlanPlain, title: "govxlan in user space, without offloads", own: true, start: govxlan(Variant{Flags: []string{"--datapath", "user", "--offload", "off"}})},
 		{
 			name: WireGuardGo, title: "wireguard-go: IP, encrypted", start: startWireGuard,
 			tools: []string{"wireguard-go"}, install: "apt install wireguard-go",

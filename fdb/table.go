@@ -3,6 +3,7 @@ package fdb
 import (
 	"encoding/binary"
 	"math"
+	"net/netip"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -182,6 +183,35 @@ func (t *Table) learn(head uint32, tail uint16, from Remote, now time.Duration) 
 		}
 	}
 	return t.learnLocked(key, from.canonical(), stamp)
+}
+
+// Touch takes note that the station of an entry was heard of at now, as Learn
+// does, but makes and moves none: it does nothing where the entry is gone or leads
+// elsewhere than to that VTEP. It is for who carries frames past Learn, and tells of them
+// later.
+func (t *Table) Touch(mac MAC, vtep netip.AddrPort, now time.Duration) {
+	key, stamp := keyOf(mac), stampOf(now)
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	a, v := t.entry(key)
+	if v == 0 || v&(static|ecmp) != 0 || !later(stamp, uint32(v)) {
+		return
+	}
+	if have := a.remote(v); have != nil && have.Addr == vtep {
+		t.put(key, *have, v&user, stamp, 0)
+	}
+}
+
+// View calls f with the entry of a unicast MAC, if there is one, with the table's
+// lock held: it does not change meanwhile. Its Age is 0. f must not call the table.
+func (t *Table) View(mac MAC, f func(*Entry)) {
+	key := keyOf(mac)
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if a, v := t.entry(key); v != 0 {
+		e := entryOf(a, key, v)
+		f(&e)
+	}
 }
 
 // refresh sets the stamp of a learned entry without the lock, and reports

@@ -312,6 +312,11 @@ func (d *linuxDevice) configure(links *netlink.Handle, cfg Config, there bool) e
 	return nil
 }
 
+// Index is the interface index of the device, in the network namespace Netns: a
+// path or a name as in Config.
+func (d *linuxDevice) Index() int    { return d.index }
+func (d *linuxDevice) Netns() string { return d.netns }
+
 func (d *linuxDevice) Name() string          { return d.name }
 func (d *linuxDevice) MTU() int              { return int(d.mtu.Load()) }
 func (d *linuxDevice) MAC() net.HardwareAddr { return d.mac }

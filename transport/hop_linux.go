@@ -58,6 +58,9 @@ const validNeighbour = unix.NUD_PERMANENT | unix.NUD_NOARP | unix.NUD_REACHABLE 
 func (p *hops) resolve(h *hop) {
 	s, stale := p.lookUp(h.to)
 	h.state.Store(s)
+	if p.told != nil {
+		p.told(h)
+	}
 	if stale {
 		h.ask.Store(true)
 	}
@@ -203,6 +206,9 @@ func (p *hops) hear(n *netlink.Neigh, gone bool) {
 		next, several := s.hear(n, ip)
 		if next != s {
 			h.state.Store(next)
+			if p.told != nil {
+				p.told(h)
+			}
 		}
 		switch {
 		case several && (stale || gone || n.State&unix.NUD_FAILED != 0):

@@ -21,7 +21,10 @@ type hops struct {
 	local      [2]netip.Addr // IPv4, IPv6
 	deviceName string        // the only one, if not empty
 	zones      *zones
-	changed    func() // after every change but those of neighbours
+	changed    func()     // after every change but those of neighbours
+	told       func(*hop) // after every change of a hop; nil: nobody wants to know
+	keeps      bool       // hops that were not used for a while
+	linked     func(int)  // after every change of a device; nil: nobody wants to know
 	ttl        [2]uint8
 	autoTTL    bool // ttl is for routes that say nothing
 
@@ -123,7 +126,7 @@ func (p *hops) forget(which func(*hop) bool) {
 func (p *hops) refresh() {
 	p.mu.Lock()
 	p.findDevice()
-	p.forget(func(h *hop) bool { return !h.used.Swap(false) })
+	p.forget(func(h *hop) bool { return !h.used.Swap(false) && !p.keeps })
 	all := make([]*hop, 0, len(p.table))
 	for _, h := range p.table {
 		all = append(all, h)
@@ -197,6 +200,9 @@ func (p *hops) watch() {
 					p.mu.Unlock()
 				}
 			case unix.RTM_NEWLINK, unix.RTM_DELLINK:
+				if p.linked != nil && len(m.Data) >= unix.SizeofIfInfomsg {
+					p.linked(int(nl.DeserializeIfInfomsg(m.Data).Index))
+				}
 				dirty = p.linkChanged(m.Data, m.Header.Type == unix.RTM_DELLINK) || dirty
 			default:
 				dirty = true

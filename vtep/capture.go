@@ -319,7 +319,9 @@ func (e *Endpoint) capturing() []*Capture {
 func (e *Endpoint) setCaptures(list []*Capture) {
 	if len(list) == 0 {
 		e.captures.Store(nil)
+		e.accel.pause(false)
 		return
 	}
 	e.captures.Store(&list)
+	e.accel.pause(true)
 }

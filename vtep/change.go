@@ -64,6 +64,7 @@ func (e *Endpoint) ChangeVNI(cfg VNIConfig) error {
 		o.table.SetAgeing(cfg.Ageing)
 		o.table.SetLimit(cfg.MaxEntries, cfg.BoundAll)
 		o.policy.Store(p)
+		o.accel.changed(o)
 		if was.allowUnknown && !p.allowUnknown {
 			o.forget(func(p *peer) *bool { return &p.stranger })
 		}
@@ -92,6 +93,7 @@ func (o *overlay) forget(reason func(*peer) *bool) {
 				m[a] = &p
 				continue
 			}
+			o.accel.dismiss(o, was)
 			delete(m, a)
 			gone = append(gone, p.remote)
 		}

@@ -46,6 +46,11 @@ type Config struct {
 	// buys latency with a core that is never idle: worth it only where cores
 	// are to spare. 0 = not at all.
 	BusyPoll time.Duration
+	// Datapath is who carries the frames of known stations. What the endpoint
+	// decides is the same in each case. Programs in the kernel need Linux 6.6, the
+	// capabilities CAP_BPF and CAP_NET_ADMIN, and the Conn of ListenUDP with an
+	// IPv4 address.
+	Datapath Datapath
 	// NoRing has the workers do without io_uring where the kernel has it, and
 	// wait with epoll.
 	NoRing bool

@@ -68,7 +68,10 @@ type Endpoint struct {
 	// failures takes what ended a transmitter or receiver early.
 	failures chan error
 	// hurry tells the sweeper of a new VNI whose entries live shortly.
-	hurry chan struct{}
+	hurry      chan struct{}
+	accel      *accelerator // nil: there is none
+	slowReason string       // why not; empty: it was not asked for
+
 	// neighbourMissed is that of Config.
 	neighbourMissed func(NeighbourMiss)
 
@@ -106,6 +109,16 @@ func New(cfg Config) (*Endpoint, error) {
 	}
 	e.started = e.now()
 	e.toldSegments = e.conn.Limits().Segments
+	if cfg.Datapath != DatapathUser {
+		var err error
+		if e.accel, err = newAccelerator(e); err != nil && cfg.Datapath == DatapathEBPF {
+			return nil, fmt.Errorf("vtep: %w", &DatapathError{Err: err})
+		} else if err != nil {
+			e.slowReason = err.Error()
+		} else {
+			e.paths.changed = e.accel.rerouted
+		}
+	}
 	e.paths.given = cfg.PathMTU
 	e.findPaths = cfg.PathMTU != 0
 	if c, ok := e.conn.(transport.PathConn); ok && !cfg.DisablePathMTU {
@@ -238,6 +251,7 @@ func (e *Endpoint) Close() error {
 		w.end()
 	}
 
+	_ = e.accel.close()
 	// First, so that none of them sees a descriptor that is closed.
 	for _, w := range workers {
 		w.stop()
@@ -303,8 +317,10 @@ func (e *Endpoint) AddVNI(cfg VNIConfig) error {
 		device:       cfg.Device,
 		table:        fdb.New(fdb.Config{MaxEntries: cfg.MaxEntries, BoundAll: cfg.BoundAll, Ageing: cfg.Ageing}),
 		toldFeatures: cfg.Device.Features(),
+		accel:        e.accel,
 	}
 	o.policy.Store(p)
+	o.byEndpoint(e.slowReason)
 	copy(o.mac[:], cfg.Device.MAC())
 	o.senders.Store(&map[netip.Addr]*peer{})
 	if e.findPaths {
@@ -344,6 +360,10 @@ func (e *Endpoint) AddVNI(cfg VNIConfig) error {
 		return fmt.Errorf("vtep: add VNI %v: %w", cfg.VNI, err)
 	}
 	e.overlays[cfg.VNI] = o
+	if e.accel != nil {
+		e.listen(o, e.watching() != nil)
+		e.accel.add(o)
+	}
 	e.noteAll(o, fdb.EventAdded)
 	e.vnis.store(cfg.VNI, o)
 	if e.carrying() {
@@ -391,6 +411,7 @@ func (e *Endpoint) remove(o *overlay) {
 	delete(e.overlays, o.vni)
 	e.vnis.store(o.vni, nil)
 	e.noteAll(o, fdb.EventDeleted)
+	e.accel.remove(o)
 	e.leaveAll(o)
 	if o.trunk != nil {
 		e.leave(o)
@@ -506,6 +527,7 @@ func (e *Endpoint) sweep(ctx context.Context) {
 		case <-e.hurry:
 		}
 		next := longestSweep
+		e.accel.refresh(e.vnis.load)
 		e.mu.Lock()
 		for _, o := range e.overlays {
 			o.table.Age(e.now())

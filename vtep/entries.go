@@ -160,6 +160,7 @@ func (o *overlay) edit(mac vxlan.MAC, change func() error) error {
 		}
 	}
 	o.shift(before, o.targetsOf(mac))
+	o.accel.again(o, mac)
 	return nil
 }
 

@@ -114,6 +114,9 @@ func (e *Endpoint) HandOver(take func(d Descriptors, fds []int, s State) error) 
 	}
 	e.workers = nil
 	d, fds, err := e.descriptors()
+	// What programs in the kernel have carried, and heard. They go on for now.
+	e.accel.count()
+	e.accel.refresh(e.vnis.load)
 	if err == nil {
 		err = take(d, fds, e.state())
 	}

@@ -39,6 +39,12 @@ type overlay struct {
 
 	toldFeatures tap.Features // last logged; under Endpoint.mu
 
+	accel       *accelerator // of the endpoint; nil: there is none
+	accelerated bool         // programs carry what is known; under Endpoint.mu
+	// datapath says so to others.
+	datapath atomic.Pointer[DatapathStatus]
+	toldMTU  int // to the programs
+
 	rx rxCounters
 	tx txCounters
 
@@ -62,7 +68,8 @@ type peer struct {
 	member   bool
 	stranger bool
 
-	path *path // nil: not to be found out
+	path   *path  // nil: not to be found out
+	number uint32 // with the accelerator; 0: none
 	// groups is above 0 for what is no sender but a multicast group, with so
 	// many ports: it is here for its counters.
 	groups int
@@ -106,6 +113,7 @@ func (o *overlay) admit(r fdb.Remote, why func(*peer)) {
 			*p = *was
 		}
 		why(p)
+		o.accel.admit(o, p)
 		m[r.Addr.Addr()] = p
 	})
 }
@@ -120,6 +128,7 @@ func (o *overlay) dismiss(r fdb.Remote, why func(*peer)) {
 		p := *was
 		why(&p)
 		if !p.reasons() {
+			o.accel.dismiss(o, was)
 			delete(m, r.Addr.Addr())
 			return
 		}

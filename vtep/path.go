@@ -39,6 +39,8 @@ type path struct {
 	// was given; 0 = not known.
 	mtu   atomic.Int32
 	until atomic.Int64 // Clock when mtu is forgotten
+	// changed is called with every change of mtu; nil: nobody wants to know.
+	changed func()
 	// local is what this host's underlay device carried when it last refused a
 	// datagram. It binds nobody, for the device can tell each time.
 	local atomic.Int32
@@ -118,6 +120,9 @@ func (p *path) probe(size int, now time.Duration) bool {
 func (p *path) forget() {
 	p.mtu.Store(p.given)
 	p.probeNext.Store(0)
+	if p.changed != nil {
+		p.changed()
+	}
 }
 
 // paths are those to all VTEPs of an endpoint.
@@ -126,6 +131,9 @@ type paths struct {
 	known map[netip.Addr]*path
 	given int    // Config.PathMTU
 	quote []byte // room for a quoted frame
+	// changed is called with every change of a path's MTU; nil: nobody wants to
+	// know.
+	changed func(netip.Addr)
 }
 
 // to returns the path to a VTEP.
@@ -136,6 +144,9 @@ func (ps *paths) to(a netip.Addr) *path {
 	if p == nil {
 		p = &path{v6: a.Is6(), given: int32(ps.given)}
 		p.forget()
+		if ps.changed != nil {
+			p.changed = func() { ps.changed(a) }
+		}
 		if ps.known == nil {
 			ps.known = make(map[netip.Addr]*path)
 		}
@@ -190,10 +201,18 @@ func (e *Endpoint) hear(w *transport.TooBig) {
 	mtu := p.plausible(w.MTU, size)
 	if had := p.mtu.Load(); mtu == 0 || had != 0 && mtu >= had || !p.wasSent(key, size, second(now)) {
 		e.counters.pathMTUIgnored.Add(1)
+		if mtu != 0 && p.changed != nil {
+			// A frame that programs carried may have been too long: the next one
+			// comes here, and then it can be judged.
+			p.changed()
+		}
 		return
 	}
 	p.until.Store(int64(now + pathLife))
 	p.mtu.Store(mtu)
+	if p.changed != nil {
+		p.changed()
+	}
 	e.counters.pathMTULowered.Add(1)
 	e.log.Info("the path to a peer is narrower than the underlay here", zap.Stringer("vtep", w.To.Addr()),
 		zap.Int32("path_mtu", mtu), zap.Stringer("router", w.From))

@@ -26,6 +26,7 @@ type VNIStats struct {
 // less than Status, which looks at devices, tables and peers too. It returns
 // ErrNoVNI if one of those asked for is not here.
 func (e *Endpoint) Stats(only ...vxlan.VNI) (Stats, error) {
+	e.accel.count()
 	e.mu.Lock()
 	overlays := e.sorted(only...)
 	e.mu.Unlock()

@@ -26,8 +26,12 @@ type Status struct {
 	Running bool `json:"running"`
 	// Workers is how many threads carry frames, and IO what they wait with:
 	// io_uring or epoll; goroutines where there are none.
-	Workers  int              `json:"workers"`
-	IO       string           `json:"io"`
+	Workers int    `json:"workers"`
+	IO      string `json:"io"`
+	DatapathStatus
+	// Programs are those on the devices of the underlay, where the datapath is
+	// ebpf.
+	Programs []ProgramsStatus `json:"programs,omitempty"`
 	Counters EndpointCounters `json:"counters"`
 	VNIs     []VNIStatus      `json:"vnis"`
 }
@@ -38,12 +42,13 @@ type VNIStatus struct {
 	Device string    `json:"device"`
 	// VLAN is the VLAN id that frames of the VNI carry on the device, if it is
 	// a trunk.
-	VLAN    uint16    `json:"vlan,omitempty"`
-	MAC     vxlan.MAC `json:"mac"`
-	MTU     int       `json:"mtu"`
-	Offload string    `json:"offload"`
-	Queues  int       `json:"queues"`
-	Entries int       `json:"entries"`
+	VLAN uint16    `json:"vlan,omitempty"`
+	MAC  vxlan.MAC `json:"mac"`
+	MTU  int       `json:"mtu"`
+	DatapathStatus
+	Offload string `json:"offload"`
+	Queues  int    `json:"queues"`
+	Entries int    `json:"entries"`
 	// FDB is what the Entries are, and how many the table takes.
 	FDB FDBStatus `json:"fdb"`
 	// ARP is flood, suppress or proxy; the first has no neighbours.
@@ -120,17 +125,22 @@ func seconds(d time.Duration) Seconds {
 // only the list of VNIs is copied under the lock.
 func (e *Endpoint) Status(only ...vxlan.VNI) Status {
 	now := e.now()
+	e.accel.count()
 	e.mu.Lock()
 	workers, overlays := e.workers, e.sorted(only...)
 	running := e.running && !e.closed
 	e.mu.Unlock()
 	s := Status{
-		Uptime:   seconds(now - e.started),
-		Running:  running,
-		Counters: e.readCounters(),
-		VNIs:     make([]VNIStatus, 0, len(overlays)),
-		Workers:  len(workers),
-		IO:       "goroutines",
+		DatapathStatus: DatapathStatus{Datapath: DatapathUser.String(), Reason: e.slowReason},
+		Uptime:         seconds(now - e.started),
+		Running:        running,
+		Counters:       e.readCounters(),
+		VNIs:           make([]VNIStatus, 0, len(overlays)),
+		Workers:        len(workers),
+		IO:             "goroutines",
+	}
+	if e.accel != nil {
+		s.Datapath, s.Programs = DatapathEBPF.String(), e.accel.order()
 	}
 	if s.Workers > 0 {
 		s.IO = workers[0].kind()
@@ -168,6 +178,8 @@ func (e *Endpoint) sorted(only ...vxlan.VNI) []*overlay {
 func (o *overlay) status(now time.Duration) VNIStatus {
 	v := VNIStatus{
 		VNI: o.vni, Device: o.device.Name(), VLAN: o.vid, MAC: o.mac, MTU: o.device.MTU(),
+		DatapathStatus: *o.datapath.Load(),
+
 		Offload: o.device.Features().String(),
 		Queues:  len(o.device.Readers()),
 		Entries: o.table.Len(),
@@ -211,6 +223,7 @@ func (o *overlay) status(now time.Duration) VNIStatus {
 // the MAC 00:00:00:00:00:00 as `bridge fdb` shows it, then the entries by MAC.
 func (e *Endpoint) FDB(only ...vxlan.VNI) []EntryStatus {
 	now := e.now()
+	e.accel.refresh(e.vnis.load)
 	e.mu.Lock()
 	overlays := e.sorted(only...)
 	e.mu.Unlock()

@@ -208,12 +208,17 @@ func (e *Endpoint) setWatchers(list []*Watcher) {
 
 // listen has an overlay's table tell of its changes, or not.
 func (e *Endpoint) listen(o *overlay, on bool) {
-	if !on {
+	if !on && o.accel == nil {
 		o.table.Notify(nil)
 		return
 	}
 	v := o.vni
-	o.table.Notify(func(ev fdb.Event) { e.note(v, ev) })
+	o.table.Notify(func(ev fdb.Event) {
+		o.accel.note(o, &ev)
+		if e.watchers.Load() != nil {
+			e.note(v, ev)
+		}
+	})
 }
 
 // note tells the watchers of an event.

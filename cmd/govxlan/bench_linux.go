@@ -91,7 +91,8 @@ Tests:
 
 func benchModes() string {
 	return "  offload      the veth pair as it is: superframes and unfinished checksums cross it\n" +
-		"  wire         every packet 1514 bytes at most, no receive offload, as on a wire\n"
+		"  wire         every packet 1514 bytes at most, no receive offload, as on a wire\n" +
+		"  gro          as wire, but the receiver puts packets together, as most drivers do\n"
 }
 
 func benchTests() string {

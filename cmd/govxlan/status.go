@@ -98,6 +98,10 @@ func printStatus(w io.Writer, s control.Status, all bool) error {
 	}
 	fmt.Fprintf(w, "govxlan %s  local %s port %d\n", s.Version, s.Local, s.Port)
 	fmt.Fprintf(w, "  up %v  %s%d threads carry frames, by %s\n", duration(s.Uptime), over, s.Workers, s.IO)
+	fmt.Fprint(w, wrap(s.DatapathStatus.String(), "  datapath "))
+	for _, p := range s.Programs {
+		fmt.Fprint(w, wrap(strings.Join(p.Programs, ", "), "  programs on "+p.Device+", in their order: "))
+	}
 	if d := drops(s.Counters); d != "" {
 		fmt.Fprint(w, wrap(d, "  dropped before any VNI: "))
 	}
@@ -111,6 +115,9 @@ func printStatus(w io.Writer, s control.Status, all bool) error {
 		}
 		fmt.Fprintf(w, "\nvni %v  device %s  mac %v  mtu %d\n", v.VNI, device, v.MAC, v.MTU)
 		fmt.Fprintf(w, "  offload %s  queues %d  fdb %d entries\n", v.Offload, v.Queues, v.Entries)
+		if v.Datapath != s.Datapath {
+			fmt.Fprintf(w, "  datapath %s\n", v.DatapathStatus)
+		}
 		if v.ARP != vtep.ARPFlood.String() {
 			fmt.Fprintf(w, "  arp %s  neighbours %d  answered %d\n", v.ARP, v.Neighbours, v.Counters.TxARPAnswered)
 		}

@@ -7,6 +7,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/govxlan/govxlan/vtep"
 	"github.com/govxlan/govxlan/vxlan"
 	"go.uber.org/zap"
 	"go.uber.org/zap/zapcore"
@@ -27,6 +28,7 @@ type Endpoint struct {
 	Packet       bool
 	Workers      int
 	NoRing       bool
+	Datapath     vtep.Datapath
 	BusyPoll     time.Duration
 	Control      string // "" = the usual place
 	Takeover     bool   // of the process that listens there
@@ -133,6 +135,10 @@ func (e *Endpoint) threads() error {
 		e.NoRing = true
 	default:
 		return e.Errorf("io", "%q: give auto or epoll", io)
+	}
+	var ok bool
+	if e.Datapath, ok = vtep.ParseDatapath(e.Text("datapath")); !ok {
+		return e.Errorf("datapath", "%q: give auto, user or ebpf", e.Text("datapath"))
 	}
 	e.BusyPoll = e.duration("busy-poll")
 	if e.BusyPoll < 0 || e.BusyPoll > time.Second {

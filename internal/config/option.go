@@ -105,6 +105,7 @@ var Options = []Option{
 	{Name: "udp-csum", Kind: Bool, Default: "true", Scope: OfEndpoint, Change: Restart, Usage: "outer UDP checksum over IPv4; without it datagrams leave one by one, since the kernel takes no trains (UDP_SEGMENT) then"},
 	{Name: "udp-zero-csum6-tx", Kind: Bool, Default: "false", Scope: OfEndpoint, Change: Restart, Usage: "no outer UDP checksum over IPv6: only for peers that accept that (RFC 6935), and one by one as well"},
 	{Name: "udp-zero-csum6-rx", Kind: Bool, Default: "false", Scope: OfEndpoint, Change: Restart, Usage: "accept packets without outer UDP checksum over IPv6 (RFC 6936); over IPv4 they always are"},
+	{Name: "datapath", Kind: Text, Default: "auto", Scope: OfEndpoint, Change: Restart, Usage: "who carries the frames of known stations: ebpf: programs in the kernel; user: this process; auto: ebpf where it can be had"},
 	{Name: "workers", Kind: Number, Default: "0", Scope: OfEndpoint, Change: Restart, Derived: "one for two cores, at most 8", Usage: "threads that carry frames (default: one for two cores, at most 8)"},
 	{Name: "io", Kind: Text, Default: "auto", Scope: OfEndpoint, Change: Restart, Usage: "what these threads wait with: auto: io_uring where the kernel has it; epoll"},
 	{Name: "busy-poll", Kind: Duration, Default: "0", Scope: OfEndpoint, Change: Restart, Usage: "poll this long before sleeping, such as 50us: latency for CPU (default off)"},

@@ -121,19 +121,20 @@ func start(ctx context.Context, o Options, h *heritage) (made *Daemon, err error
 	if d.heritage != nil {
 		d.conn, err = inherit(o.Config, d.locals, d.heritage)
 	} else {
-		err = afterTheDead(transport.ErrPortInUse, func() (err error) {
-			d.conn, err = listen(o.Config, d.locals)
-			return err
-		})
+		d.conn, err = listenPatiently(ctx, o.Config, d.locals)
 	}
 	if err != nil {
 		return nil, &ListenError{Err: err, Local: d.locals}
 	}
 	e := o.Config.Endpoint
 	if d.endpoint, err = vtep.New(vtep.Config{
-		Conn: d.conn, Logger: o.Log, Workers: e.Workers, NoRing: e.NoRing, BusyPoll: e.BusyPoll,
+		Conn: d.conn, Logger: o.Log, Workers: e.Workers, NoRing: e.NoRing, Datapath: e.Datapath, BusyPoll: e.BusyPoll,
 		DisablePathMTU: e.NoPathMTU, PathMTU: e.PathMTU,
 	}); err != nil {
+		var refused *vtep.DatapathError
+		if errors.As(err, &refused) {
+			err = fmt.Errorf("--datapath ebpf: %w", refused.Err)
+		}
 		return nil, errors.Join(err, d.conn.Close())
 	}
 	for _, s := range o.Config.Specs {
@@ -161,8 +162,9 @@ func start(ctx context.Context, o Options, h *heritage) (made *Daemon, err error
 	for _, n := range d.networks {
 		d.announce(n)
 	}
+	status := d.endpoint.Status()
 	d.log.Info("endpoint is up", zap.Int("vnis", len(d.networks)), zap.Int("workers", e.Workers),
-		zap.String("transport", d.endpoint.Status().Transport),
+		zap.String("transport", status.Transport), zap.String("datapath", status.DatapathStatus.String()),
 		zap.Int("train", d.conn.Limits().Segments), zap.Int("source_ports", d.conn.Limits().Flows),
 		zap.String("version", o.Version))
 	return d, nil

@@ -1,6 +1,7 @@
 package daemon
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"net/netip"
@@ -33,21 +34,6 @@ func listen(c *config.Config, local []netip.Addr) (transport.Conn, error) {
 		})
 	}
 	return transport.ListenUDP(udpConfig(c, local))
-}
-
-// afterTheDead tries for a moment what fails for what is in use: a ring of a
-// process that was killed (io_uring) holds on to its descriptors for some
-// milliseconds.
-func afterTheDead(inUse error, open func() error) error {
-	const tries, pause = 20, 20 * time.Millisecond
-	var err error
-	for range tries {
-		if err = open(); !errors.Is(err, inUse) {
-			return err
-		}
-		time.Sleep(pause)
-	}
-	return err
 }
 
 // inherit goes on with the sockets of a process before this one.
@@ -95,4 +81,22 @@ func socketTTL(c *config.Config) int {
 		return transport.TTLAuto
 	}
 	return int(c.Sockets.TTL)
+}
+
+// listenPatiently is listen, but waits a little for a port that is held: where a
+// process was killed a moment ago, the kernel closes its sockets in the
+// background (those that an io_uring knows, behind the devices that go with it).
+func listenPatiently(ctx context.Context, c *config.Config, locals []netip.Addr) (transport.Conn, error) {
+	const patience, pause = time.Second, 20 * time.Millisecond
+	for deadline := time.Now().Add(patience); ; {
+		conn, err := listen(c, locals)
+		if !errors.Is(err, transport.ErrPortInUse) || time.Now().After(deadline) {
+			return conn, err
+		}
+		select {
+		case <-ctx.Done():
+			return nil, err
+		case <-time.After(pause):
+		}
+	}
 }

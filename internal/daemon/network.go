@@ -6,6 +6,7 @@ import (
 	"net/netip"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/govxlan/govxlan/fdb"
 	"github.com/govxlan/govxlan/internal/config"
@@ -99,11 +100,12 @@ func (d *Daemon) open(s *config.Spec, device tap.Config) (tap.Device, error) {
 		}
 		return dev, nil
 	}
-	var dev tap.Device
-	err := afterTheDead(tap.ErrBusy, func() (err error) {
+	dev, err := tap.Open(device)
+	// As for the port: a process that was killed has it for a moment yet.
+	for tries := 0; errors.Is(err, tap.ErrBusy) && tries < 50; tries++ {
+		time.Sleep(20 * time.Millisecond)
 		dev, err = tap.Open(device)
-		return err
-	})
+	}
 	switch {
 	case errors.Is(err, tap.ErrExists):
 		return nil, fmt.Errorf("%w: choose another with --name, or go on with a device that persists by --persist", err)

@@ -10,6 +10,7 @@
 //	go test ./internal/e2e
 //	GOVXLAN_BINARY=$PWD/govxlan go test ./internal/e2e   # this one, not a fresh build
 //	GOVXLAN_E2E_TRANSPORT=packet go test ./internal/e2e  # all of it over packet sockets
+//	GOVXLAN_E2E_DATAPATH=user go test ./internal/e2e    # without programs in the kernel
 //	GOCOVERDIR=/tmp/cover go test ./internal/e2e         # what of the program they reach
 //
 // (/tmp/cover must be there, and everybody be allowed to write to it.)

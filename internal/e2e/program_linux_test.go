@@ -77,6 +77,9 @@ func prepare(t *testing.T, ns *netlab.Namespace, args ...string) *program {
 	if transport := os.Getenv("GOVXLAN_E2E_TRANSPORT"); transport != "" {
 		args = append([]string{"--transport", transport}, args...) // unless the test says another
 	}
+	if datapath := os.Getenv("GOVXLAN_E2E_DATAPATH"); datapath != "" {
+		args = append([]string{"--datapath", datapath}, args...)
+	}
 	args = append([]string{"up", "--control", p.control}, args...)
 	// Not the context of the test: it ends before the cleanup, which wants to
 	// see the program end in its own way.

@@ -1,0 +1,32 @@
+//go:build !linux
+
+package vtep
+
+import (
+	"errors"
+	"net/netip"
+
+	"github.com/govxlan/govxlan/fdb"
+	"github.com/govxlan/govxlan/vxlan"
+)
+
+// accelerator is for Linux.
+type accelerator struct{}
+
+func newAccelerator(*Endpoint) (*accelerator, error) {
+	return nil, errors.New("it needs Linux")
+}
+
+func (*accelerator) close() error                     { return nil }
+func (*accelerator) add(*overlay)                     {}
+func (*accelerator) remove(*overlay)                  {}
+func (*accelerator) note(*overlay, *fdb.Event)        {}
+func (*accelerator) again(*overlay, vxlan.MAC)        {}
+func (*accelerator) admit(*overlay, *peer)            {}
+func (*accelerator) dismiss(*overlay, *peer)          {}
+func (*accelerator) rerouted(netip.Addr)              {}
+func (*accelerator) pause(bool)                       {}
+func (*accelerator) changed(*overlay)                 {}
+func (*accelerator) order() []ProgramsStatus          { return nil }
+func (*accelerator) count()                           {}
+func (*accelerator) refresh(func(vxlan.VNI) *overlay) {}
