@@ -168,6 +168,9 @@ ip -n far addr add 10.0.1.2/24 dev vxlan0; ip -n far link set vxlan0 mtu 1450 up
 	config := "vnis:\n  - vni: 4097\n    peers: [192.168.52.204]\n    addr: [10.0.1.1/24]\n"
 	m.put("/etc/govxlan/govxlan.yaml", []byte(config))
 	m.sh("systemctl start govxlan && ping -c 1 -W 5 10.0.1.2")
+	if out := m.sh("govxlan status"); strings.Contains(out, "CAP_") {
+		t.Errorf("the unit forbids what it should not: %s", out)
+	}
 	m.sh("govxlan vni add 7 --peer 192.168.52.204")
 	index := m.sh("cat /sys/class/net/vx4097/ifindex")
 
