@@ -130,8 +130,16 @@ func (m *serviceManager) service(ns *netlab.Namespace, args ...string) *program 
 	defer m.mu.Unlock()
 	var names []string
 	for name, f := range m.kept {
+		fd, err := unix.FcntlInt(f.Fd(), unix.F_DUPFD_CLOEXEC, 0)
+		must(m.t, err)
+		own := os.NewFile(uintptr(fd), name)
 		names = append(names, name)
-		p.cmd.ExtraFiles = append(p.cmd.ExtraFiles, f)
+		p.cmd.ExtraFiles = append(p.cmd.ExtraFiles, own)
+	}
+	p.started = func() {
+		for _, f := range p.cmd.ExtraFiles {
+			f.Close()
+		}
 	}
 	p.cmd.Env = append(os.Environ(), "NOTIFY_SOCKET="+m.path, "WATCHDOG_USEC=90000",
 		fmt.Sprintf("LISTEN_FDS=%d", len(names)), "LISTEN_FDNAMES="+strings.Join(names, ":"))
