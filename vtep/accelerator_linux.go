@@ -44,6 +44,10 @@ type accelerator struct {
 	refused map[int]bool // devices of the underlay that the programs cannot be attached to
 	told    bool         // that the maps are full
 	closed  bool
+
+	attach  chan struct{} // there is something in waiting
+	waiting []*overlay    // whose TAP is to be attached to
+	ended   sync.WaitGroup
 }
 
 // ways are a *transport.Acceleration.
@@ -77,7 +81,7 @@ func newAccelerator(e *Endpoint) (*accelerator, error) {
 	}
 	a := &accelerator{
 		log: e.log, conn: conn, peers: make(map[uint32]*acceleratedPeer),
-		hops: make(map[netip.Addr]transport.NextHop), refused: make(map[int]bool),
+		hops: make(map[netip.Addr]transport.NextHop), refused: make(map[int]bool), attach: make(chan struct{}, 1),
 	}
 	ways, err := conn.Accelerate(a.hop, func(index int) { e.linked(index) })
 	if err != nil {
@@ -100,6 +104,7 @@ func newAccelerator(e *Endpoint) (*accelerator, error) {
 	a.origin = ts.Nano() - int64(e.now())
 	// Trains of datagrams are none that the programs could carry.
 	conn.SetGRO(false)
+	a.ended.Go(func() { a.attachAll(e) })
 	return a, nil
 }
 
@@ -110,19 +115,66 @@ func (a *accelerator) close() error {
 	}
 	a.ways.Close() // waits for hop
 	a.mu.Lock()
-	defer a.mu.Unlock()
-	if a.closed {
+	was := a.closed
+	a.closed = true
+	a.mu.Unlock()
+	if was {
 		return nil
 	}
-	a.closed = true
+	close(a.attach)
+	a.ended.Wait()
 	return a.path.Close()
 }
 
+// want has the programs take what leaves the TAP of a VNI, soon. That is for VNIs
+// with stations that are known: with thousands of VNIs it takes its time.
+func (a *accelerator) want(o *overlay) {
+	if o.attaching.Swap(true) {
+		return
+	}
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if a.closed {
+		return
+	}
+	a.waiting = append(a.waiting, o)
+	select {
+	case a.attach <- struct{}{}:
+	default:
+	}
+}
+
+// attachAll does what want asks for until close.
+func (a *accelerator) attachAll(e *Endpoint) {
+	for range a.attach {
+		for {
+			a.mu.Lock()
+			if len(a.waiting) == 0 || a.closed {
+				a.mu.Unlock()
+				break
+			}
+			o := a.waiting[0]
+			a.waiting = a.waiting[1:]
+			a.mu.Unlock()
+			index := uint32(o.device.(indexed).Index())
+			err := a.path.AttachDevice(index)
+			e.mu.Lock()
+			switch {
+			case e.overlays[o.vni] != o || !o.accelerated:
+				a.path.DetachDevice(index) // it went meanwhile
+			case err != nil:
+				e.leaveToEndpoint(o, err.Error())
+			}
+			e.mu.Unlock()
+		}
+	}
+}
+
 // suits says why a VNI is not for the programs; nil: it is.
-func (a *accelerator) suits(o *overlay) error {
-	d, ok := o.device.(indexed)
+func (a *accelerator) suits(cfg *VNIConfig) error {
+	d, ok := cfg.Device.(indexed)
 	switch {
-	case o.trunk != nil:
+	case cfg.Trunk:
 		return errors.New("the device is a trunk")
 	case !ok || d.Index() == 0:
 		return errors.New("the device is none of this host")
@@ -133,20 +185,16 @@ func (a *accelerator) suits(o *overlay) error {
 }
 
 // add has the programs carry a VNI. Its peers have numbers already.
-func (a *accelerator) add(o *overlay) {
-	err := a.suits(o)
+func (a *accelerator) add(o *overlay) error {
+	for e := range o.table.All(0) {
+		a.set(o, &e)
+	}
+	o.toldMTU = o.device.MTU()
+	err := a.carry(o)
 	if err == nil {
-		for e := range o.table.All(0) {
-			a.set(o, &e)
-		}
-		o.toldMTU = o.device.MTU()
-		err = a.carry(o)
+		o.byPrograms()
 	}
-	if err != nil {
-		o.byEndpoint(err.Error())
-		return
-	}
-	o.byPrograms()
+	return err
 }
 
 // carry tells the programs of the VNI's options.
@@ -182,7 +230,7 @@ func (a *accelerator) changed(o *overlay) {
 // vxlanFlags is the VXLAN header of VNI 0.
 const vxlanFlags = 0x08 << 56
 
-// remove ends that.
+// remove ends that. Endpoint.mu is held.
 func (a *accelerator) remove(o *overlay) {
 	if a == nil {
 		return
@@ -231,7 +279,9 @@ func (a *accelerator) set(o *overlay, e *fdb.Entry) {
 	if a.path.SetStation(o.vni, e.MAC, s) != nil {
 		a.path.DelStation(o.vni, e.MAC) // nor where it was before
 		a.full()
+		return
 	}
+	a.want(o)
 }
 
 // again has a look at the entry of a MAC, whose VTEP may not have been admitted
@@ -359,10 +409,7 @@ func (e *Endpoint) followDevice(o *overlay) {
 	here, mtu := a.path.Find(uint32(o.device.(indexed).Index()), o.device.Name())
 	switch {
 	case !here:
-		a.remove(o)
-		o.accel = nil
-		o.byEndpoint("the device has left the network namespace of the sockets")
-		e.listen(o, e.watching() != nil)
+		e.leaveToEndpoint(o, "the device has left the network namespace of the sockets")
 	case mtu != o.toldMTU:
 		o.toldMTU = mtu
 		_ = a.carry(o)

@@ -88,7 +88,7 @@ func newTryPort(t tester, setup func(*VNIConfig)) *tryPort {
 	}
 	a := &accelerator{
 		log: r.e.log, path: path, peers: make(map[uint32]*acceleratedPeer),
-		hops: make(map[netip.Addr]transport.NextHop), refused: make(map[int]bool),
+		hops: make(map[netip.Addr]transport.NextHop), refused: make(map[int]bool), attach: make(chan struct{}, 1),
 	}
 	a.ways = knownWays{a}
 	r.e.accel, r.e.slowReason = a, "" // closed with the endpoint

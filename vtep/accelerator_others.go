@@ -18,7 +18,8 @@ func newAccelerator(*Endpoint) (*accelerator, error) {
 }
 
 func (*accelerator) close() error                     { return nil }
-func (*accelerator) add(*overlay)                     {}
+func (*accelerator) suits(*VNIConfig) error           { return nil }
+func (*accelerator) add(*overlay) error               { return nil }
 func (*accelerator) remove(*overlay)                  {}
 func (*accelerator) note(*overlay, *fdb.Event)        {}
 func (*accelerator) again(*overlay, vxlan.MAC)        {}

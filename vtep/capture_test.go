@@ -18,6 +18,7 @@ import (
 
 	"github.com/google/gopacket"
 	"github.com/google/gopacket/layers"
+	"github.com/govxlan/govxlan/internal/probe"
 	"github.com/govxlan/govxlan/tap"
 	"github.com/govxlan/govxlan/transport"
 	"github.com/govxlan/govxlan/vxlan"
@@ -159,7 +160,8 @@ func TestCaptureEveryVerdict(t *testing.T) {
 		"rx_drop_group": {from: vtepA.Addr(), make: in(encap(10, from(alice)), func(c *VNIConfig) {
 			c.GroupPolicy = &GroupPolicy{Accept: []uint16{5}}
 		})},
-		"rx_drop_vlan": {from: vtepA.Addr(), make: in(encap(10, vlan(from(alice), 5)), func(c *VNIConfig) { c.VLAN = VLANDrop })},
+		"rx_drop_probe": {from: vtepA.Addr(), make: in(encap(10, request(probe.Frame{Kind: probe.Answer}, 60)), nil)},
+		"rx_drop_vlan":  {from: vtepA.Addr(), make: in(encap(10, vlan(from(alice), 5)), func(c *VNIConfig) { c.VLAN = VLANDrop })},
 		"rx_drop_device": {from: vtepA.Addr(), make: in(encap(10, from(alice)), func(c *VNIConfig) {
 			c.Device.(*card).fail = func(*tap.Vector) error { return syscall.EIO }
 		})},

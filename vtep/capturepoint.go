@@ -94,7 +94,7 @@ func (r *receiver) trainSeen(t *transport.Train, segment int, now time.Duration)
 			popTag(b, s.vni)
 		}
 		for i, c := range r.captures {
-			if c.filter.Drops && s.verdict != verdictPassed {
+			if c.filter.Drops && s.verdict.Dropped() {
 				claims[i] = c.claim(&s, b)
 			}
 			claims[i].commit(s.verdict)
@@ -194,5 +194,20 @@ func (w *workshop) seeTrain(i, n int, v Verdict) {
 		s.datagram, s.peer = true, t.Addr
 		s.hash, s.label, s.tos, s.ttl, s.df = t.Hash, t.FlowLabel, t.TOS, t.TTL, t.DontFragment
 		see(w.captures, &s, t.Datagram(k))
+	}
+}
+
+// seeProbes shows probes or answers that were sent, which no workshop made.
+func (e *Endpoint) seeProbes(v vxlan.VNI, t *transport.Train) {
+	captures := e.capturing()
+	if captures == nil {
+		return
+	}
+	for k := range t.Len() {
+		s := sighting{out: true}
+		s.vni, s.known = v, true
+		s.datagram, s.peer = true, t.Addr
+		s.hash, s.label, s.tos, s.ttl, s.df = t.Hash, t.FlowLabel, t.TOS, t.TTL, t.DontFragment
+		see(captures, &s, t.Datagram(k))
 	}
 }

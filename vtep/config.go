@@ -35,6 +35,9 @@ type Config struct {
 	// neighbour has, in VNIs with ARPSuppress or ARPProxy: on the packet path,
 	// so it must not wait, and by several goroutines at once. Optional.
 	NeighbourMissed func(NeighbourMiss)
+	// DisableProbeAnswers leaves the probes of other VTEPs unanswered; see
+	// Endpoint.NewProber. They reach no device in either case.
+	DisableProbeAnswers bool
 	// Workers is how many goroutines serve the queues of the devices and the
 	// sockets of the underlay where these can be polled, as on Linux. Each
 	// keeps its thread, and a P of Go's scheduler, while it waits for packets

@@ -26,6 +26,8 @@ type rxCounters struct {
 	ecnAlert          atomic.Uint64
 	mssClamped        atomic.Uint64
 	neighbourFull     atomic.Uint64
+	probes            atomic.Uint64
+	dropProbe         atomic.Uint64
 	_                 [64]byte
 }
 
@@ -51,6 +53,7 @@ type txCounters struct {
 	dropARPProxy      atomic.Uint64
 	arpAnswered       atomic.Uint64
 	neighbourFull     atomic.Uint64
+	probes            atomic.Uint64
 	_                 [64]byte
 }
 
@@ -160,6 +163,16 @@ type Counters struct {
 	TxARPAnswered uint64 `json:"tx_arp_answered"`
 	// NeighboursNotSnoopedFull: the table of neighbours was full.
 	NeighboursNotSnoopedFull uint64 `json:"neighbours_not_snooped_full"`
+
+	// RxProbes: probes of other VTEPs that were answered, and answers to ours
+	// (see Endpoint.NewProber). They go to no device and are not of RxFrames.
+	RxProbes uint64 `json:"rx_probes"`
+	// RxDropProbe: probes that were not answered, because there were too many
+	// at once, because Config.DisableProbeAnswers says so or because they were
+	// damaged, and answers that nobody waits for.
+	RxDropProbe uint64 `json:"rx_drop_probe"`
+	// TxProbes: probes and answers that were sent. They are not of TxFrames.
+	TxProbes uint64 `json:"tx_probes"`
 }
 
 // EndpointCounters count the packets and frames that belong to no VNI here.
@@ -237,5 +250,8 @@ func read(rx *rxCounters, tx *txCounters) Counters {
 		TxARPAnswered:       tx.arpAnswered.Load(),
 
 		NeighboursNotSnoopedFull: tx.neighbourFull.Load() + rx.neighbourFull.Load(),
+
+		RxProbes: rx.probes.Load(), RxDropProbe: rx.dropProbe.Load(),
+		TxProbes: tx.probes.Load(),
 	}
 }

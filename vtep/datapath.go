@@ -60,6 +60,14 @@ func (o *overlay) byPrograms() {
 	o.datapath.Store(&DatapathStatus{Datapath: DatapathEBPF.String()})
 }
 
+// leaveToEndpoint has the programs carry a VNI no longer. e.mu is held.
+func (e *Endpoint) leaveToEndpoint(o *overlay, reason string) {
+	e.accel.remove(o)
+	o.accel = nil
+	o.byEndpoint(reason)
+	e.listen(o, e.watching() != nil)
+}
+
 // ProgramsStatus are the programs at the ingress of a device of the underlay, in
 // the order in which they see packets. Ours is decapsulate.
 type ProgramsStatus struct {

@@ -96,6 +96,14 @@
 // one subnet to it: the same IP address in two VLANs of one VNI is one neighbour.
 // [Config].NeighbourMissed hears which addresses nobody has.
 //
+// # Probes
+//
+// [Endpoint.NewProber] asks another VTEP of this kind whether it is there, how
+// far, and how long packets may be, by frames that no device ever gets. The
+// answer comes from its engine, to VTEPs that may speak in the VNI, at most 200
+// times a second for each and never longer than the question;
+// Config.DisableProbeAnswers leaves it out.
+//
 // # Goroutines and buffers
 //
 // Run starts one goroutine for each queue of each device, for each receiver of
@@ -117,6 +125,10 @@
 // or with an error when the underlay fails for good or the last device was
 // taken away by somebody else. A device that vanishes while others are left
 // ends its own VNI alone.
+//
+// HandOver gives everything to an endpoint in another process, which goes on by
+// the same descriptors and with what this one knew (Restore), while nothing is
+// lost; then Run ends (nil). It is for Linux, ListenUDP and devices of tap.Open.
 //
 // # Limits
 //

@@ -49,6 +49,7 @@ type Endpoint struct {
 	started  time.Duration
 	vnis     vniTable
 	counters endpointCounters
+	unknown  lastSeen                   // last packet of a VNI that is not here
 	watchers atomic.Pointer[[]*Watcher] // nil: nobody listens
 	captures captureSet                 // nil: nobody captures
 	paths    paths
@@ -75,6 +76,7 @@ type Endpoint struct {
 	// neighbourMissed is that of Config.
 	neighbourMissed func(NeighbourMiss)
 
+	probes probes
 	groupLife
 }
 
@@ -97,6 +99,7 @@ func New(cfg Config) (*Endpoint, error) {
 		ready:           make(chan struct{}),
 		neighbourMissed: cfg.NeighbourMissed,
 	}
+	e.probes.mute = cfg.DisableProbeAnswers
 	e.groups = make(map[netip.Addr]*membership)
 	if e.log == nil {
 		e.log = zap.NewNop()
@@ -250,6 +253,7 @@ func (e *Endpoint) Close() error {
 	for _, w := range watchers {
 		w.end()
 	}
+	e.probes.end()
 
 	_ = e.accel.close()
 	// First, so that none of them sees a descriptor that is closed.
@@ -321,6 +325,12 @@ func (e *Endpoint) AddVNI(cfg VNIConfig) error {
 	}
 	o.policy.Store(p)
 	o.byEndpoint(e.slowReason)
+	if e.accel != nil {
+		if err := e.accel.suits(&cfg); err != nil {
+			o.accel = nil
+			o.byEndpoint(err.Error())
+		}
+	}
 	copy(o.mac[:], cfg.Device.MAC())
 	o.senders.Store(&map[netip.Addr]*peer{})
 	if e.findPaths {
@@ -360,9 +370,11 @@ func (e *Endpoint) AddVNI(cfg VNIConfig) error {
 		return fmt.Errorf("vtep: add VNI %v: %w", cfg.VNI, err)
 	}
 	e.overlays[cfg.VNI] = o
-	if e.accel != nil {
+	if o.accel != nil {
 		e.listen(o, e.watching() != nil)
-		e.accel.add(o)
+		if err := o.accel.add(o); err != nil {
+			e.leaveToEndpoint(o, err.Error())
+		}
 	}
 	e.noteAll(o, fdb.EventAdded)
 	e.vnis.store(cfg.VNI, o)
@@ -411,7 +423,7 @@ func (e *Endpoint) remove(o *overlay) {
 	delete(e.overlays, o.vni)
 	e.vnis.store(o.vni, nil)
 	e.noteAll(o, fdb.EventDeleted)
-	e.accel.remove(o)
+	o.accel.remove(o)
 	e.leaveAll(o)
 	if o.trunk != nil {
 		e.leave(o)

@@ -96,6 +96,10 @@ var explanations = [...]Explanation{
 	{"tx_arp_answered", "Requests for a neighbour that were answered here instead of sent.", ""},
 	{"neighbours_not_snooped_full", "Neighbours that were heard of but not noted, since their table is full.",
 		"Raise --max-entries, or find out who speaks for so many addresses."},
+	{"rx_probes", "Probes of 'govxlan ping' and 'govxlan doctor' on other VTEPs that were answered here, and answers to ours.", ""},
+	{"rx_drop_probe", "A probe that was not answered, since there were too many at once, --answer-probes is off or it was damaged, or an answer that nobody waits for.",
+		"See who probes so often; damaged ones point to a device on the way that spoils packets."},
+	{"tx_probes", "Probes and answers to such that were sent.", ""},
 
 	{"rx_drop_bad_header", "The packet is shorter than a VXLAN header, or its I flag is clear.",
 		"Find out what else sends to this UDP port; another encapsulation needs a port of its own."},

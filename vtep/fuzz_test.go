@@ -4,6 +4,7 @@ import (
 	"net/netip"
 	"testing"
 
+	"github.com/govxlan/govxlan/internal/probe"
 	"github.com/govxlan/govxlan/tap"
 	"github.com/govxlan/govxlan/transport"
 	"github.com/govxlan/govxlan/vxlan"
@@ -19,6 +20,7 @@ func FuzzWayIn(f *testing.F) {
 	f.Add(encap(11, packet{dst: host, src: bob, v6: true, payload: 100, tos: 2}.frame(f)), uint16(0), uint8(3), false)
 	f.Add(encap(10, packet{dst: host, src: alice, payload: 5000}.superframe(f, 1200).Bytes), uint16(1200), uint8(1), true)
 	f.Add(encap(10, packet{dst: host, src: alice, tcp: true, payload: 5000}.superframe(f, 1200).Bytes), uint16(0), uint8(1), true)
+	f.Add(encap(10, request(probe.Frame{Kind: probe.Request, Want: 100}, 100)), uint16(0), uint8(0), false)
 	f.Add([]byte{8, 0, 0, 0, 0, 0, 10, 0}, uint16(8), uint8(0), false)
 	f.Fuzz(func(t *testing.T, b []byte, stride uint16, tos uint8, offload bool) {
 		if len(b) > transport.MaxBytes {
@@ -45,7 +47,7 @@ func FuzzWayIn(f *testing.F) {
 		counted := e.RxDropBadHeader + e.RxDropShortFrame + e.RxDropUnknownVNI
 		for _, p := range ports {
 			c := p.counters()
-			counted += c.RxFrames + c.rxDrops()
+			counted += c.RxFrames + c.RxProbes + c.rxDrops()
 			var arrived uint64
 			for _, v := range p.card.vectorsTaken() {
 				arrived += uint64(len(v.Parts))

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/govxlan/govxlan/fdb"
+	"github.com/govxlan/govxlan/internal/probe"
 	"github.com/govxlan/govxlan/vxlan"
 )
 
@@ -332,6 +333,12 @@ func TestStrangersAreBounded(t *testing.T) {
 	}
 	if c := p.counters(); c.RxFrames != many {
 		t.Errorf("%d frames delivered, want %d", c.RxFrames, many)
+	}
+	// Who is not remembered cannot be limited, and is not answered.
+	r.wire.take()
+	p.arrive(a, request(probe.Frame{Kind: probe.Request}, 60))
+	if sent := r.wire.take(); len(sent) != 0 {
+		t.Errorf("a probe of one more was answered: %+v", sent)
 	}
 }
 

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/govxlan/govxlan/fdb"
+	"github.com/govxlan/govxlan/internal/probe"
 	"github.com/govxlan/govxlan/tap"
 	"github.com/govxlan/govxlan/vxlan"
 )
@@ -28,6 +29,8 @@ type overlay struct {
 	// source port says nothing about who it is (RFC 7348 section 5). Replaced
 	// as a whole, under Endpoint.mu.
 	senders atomic.Pointer[map[netip.Addr]*peer]
+	// stranger is the last VTEP whose frames were dropped for who it is.
+	stranger lastSeen
 	// groups are the multicast groups, nil without any. Replaced as a whole,
 	// under Endpoint.mu.
 	groups atomic.Pointer[[]groupUse]
@@ -41,6 +44,7 @@ type overlay struct {
 
 	accel       *accelerator // of the endpoint; nil: there is none
 	accelerated bool         // programs carry what is known; under Endpoint.mu
+	attaching   atomic.Bool  // the programs take what leaves the device, or will soon
 	// datapath says so to others.
 	datapath atomic.Pointer[DatapathStatus]
 	toldMTU  int // to the programs
@@ -82,6 +86,9 @@ type peerCounters struct {
 	rxBytes   atomic.Uint64
 	txFrames  atomic.Uint64
 	txBytes   atomic.Uint64
+
+	probes probe.Bucket // limits the answers to it
+	kin    atomic.Bool  // it has sent a probe, or an answer
 }
 
 // maxStrangers bounds the VTEPs that are remembered only because

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/govxlan/govxlan/fdb"
+	"github.com/govxlan/govxlan/internal/probe"
 	"github.com/govxlan/govxlan/tap"
 	"github.com/govxlan/govxlan/transport"
 	"github.com/govxlan/govxlan/vxlan"
@@ -46,6 +47,7 @@ type receiver struct {
 	// What came from peer and is not counted with it yet.
 	peerFrames, peerBytes int
 
+	replies  *replies   // made with the first
 	captures []*Capture // while a batch is carried; nil: none
 }
 
@@ -237,6 +239,10 @@ func (r *receiver) packet(b []byte, segment int, tos uint8, now time.Duration) V
 		return rxVLAN
 	}
 	if mac := fdb.MAC(frame[6:12]); !r.known || mac != r.mac {
+		// The MAC of probes is never learned, and so costs nothing here.
+		if mac == fdb.MAC(probe.MAC) {
+			return r.probe(frame, now)
+		}
 		if v := r.learn(mac, dontLearn, now); v != verdictPassed {
 			return v
 		}
@@ -286,6 +292,9 @@ func (r *receiver) turn(v vxlan.VNI, now time.Duration) bool {
 	r.vni, r.out, r.known = v, nil, false
 	o := r.e.vnis.load(v)
 	if o == nil {
+		if r.tally.unknownVNI == 0 { // one of a batch is enough
+			r.e.unknown.note(r.source, v)
+		}
 		return false
 	}
 	out := r.outlets[o]
@@ -308,6 +317,9 @@ func (r *receiver) turn(v vxlan.VNI, now time.Duration) bool {
 		r.peer = r.e.admitUnlisted(o, r.source, r.group)
 	}
 	r.ok = r.peer != nil && !r.own
+	if r.peer == nil && !r.own {
+		o.stranger.note(r.source, v)
+	}
 	return true
 }
 

@@ -28,6 +28,8 @@ type Status struct {
 	// io_uring or epoll; goroutines where there are none.
 	Workers int    `json:"workers"`
 	IO      string `json:"io"`
+	// Unknown is the last packet of a VNI that is not here; nil: there was none.
+	Unknown *Sighting `json:"last_unknown_vni,omitempty"`
 	DatapathStatus
 	// Programs are those on the devices of the underlay, where the datapath is
 	// ebpf.
@@ -59,6 +61,9 @@ type VNIStatus struct {
 	// flooded.
 	Multicast []MulticastStatus `json:"multicast,omitempty"`
 	Counters  Counters          `json:"counters"`
+	// Stranger is the last VTEP whose frames were dropped because it may not
+	// speak here; nil: there was none.
+	Stranger *Sighting `json:"last_unknown_vtep,omitempty"`
 	// Groups are those of frames that arrived and that GroupPolicy.Accept has,
 	// delivered in the end or not.
 	Groups []GroupStatus `json:"groups,omitempty"`
@@ -82,6 +87,9 @@ type PeerStatus struct {
 	// PathMTU is the largest outer IP packet that fits the way there, in bytes,
 	// as routers told; 0: none did lately.
 	PathMTU int `json:"pmtu,omitempty"`
+	// Probes: it has sent a probe, or an answer to one, so that it is expected to
+	// answer.
+	Probes bool `json:"probes,omitempty"`
 }
 
 // FDBStatus counts the entries of a VNI by kind; see fdb.Kind. The flood list is
@@ -111,6 +119,12 @@ type EntryStatus struct {
 	// Age is the time since the station's last frame; nil for entries that do
 	// not age.
 	Age *Seconds `json:"age_s,omitempty"`
+}
+
+// Sighting is who sent something that was dropped.
+type Sighting struct {
+	VTEP netip.Addr `json:"vtep"`
+	VNI  vxlan.VNI  `json:"vni"`
 }
 
 // Seconds is a duration that JSON shows as a number with one decimal.
@@ -151,6 +165,7 @@ func (e *Endpoint) Status(only ...vxlan.VNI) Status {
 		s.Port = a.Port()
 	}
 	s.Local = strings.Join(locals, ",")
+	s.Unknown = e.unknown.get()
 	if name, ok := e.conn.(fmt.Stringer); ok {
 		s.Transport = name.String()
 	}
@@ -202,6 +217,7 @@ func (o *overlay) status(now time.Duration) VNIStatus {
 		}
 		ps := PeerStatus{
 			VTEP: a, Port: p.remote.Addr.Port(), Member: p.member, Stranger: p.stranger && p.floods+p.statics == 0,
+			Probes:   p.kin.Load(),
 			RxFrames: p.rxFrames.Load(), RxBytes: p.rxBytes.Load(),
 			TxFrames: p.txFrames.Load(), TxBytes: p.txBytes.Load(),
 		}
@@ -214,6 +230,7 @@ func (o *overlay) status(now time.Duration) VNIStatus {
 		}
 		v.Peers = append(v.Peers, ps)
 	}
+	v.Stranger = o.stranger.get()
 	v.Multicast = o.multicastStatus()
 	slices.SortFunc(v.Peers, func(a, b PeerStatus) int { return a.VTEP.Compare(b.VTEP) })
 	return v

@@ -28,6 +28,7 @@ const (
 	rxReservedBits
 	rxGroup
 	rxVLAN
+	rxProbeLost
 
 	txUnknownVLAN
 	txNoDestination
@@ -41,6 +42,7 @@ const (
 
 	verdictAnswered
 	verdictMade
+	verdictProbe
 )
 
 // verdicts has the name of each, which is that of its counter.
@@ -61,6 +63,7 @@ var verdicts = [...]string{
 	rxReservedBits:  "rx_drop_reserved_bits",
 	rxGroup:         "rx_drop_group",
 	rxVLAN:          "rx_drop_vlan",
+	rxProbeLost:     "rx_drop_probe",
 
 	txUnknownVLAN:   "tx_drop_unknown_vlan",
 	txNoDestination: "tx_drop_no_destination",
@@ -74,6 +77,7 @@ var verdicts = [...]string{
 
 	verdictAnswered: "tx_arp_answered",
 	verdictMade:     "made_here",
+	verdictProbe:    "rx_probes",
 }
 
 // String is the name of the counter, in JSON, that counted the frame; passed for
@@ -95,6 +99,8 @@ func (v Verdict) Comment() string {
 		return "answered here instead of sent"
 	case v == verdictMade:
 		return "made by this VTEP, an answer to its own side"
+	case v == verdictProbe:
+		return "a probe of another VTEP, or its answer to one, for no device"
 	case !v.Dropped():
 		return ""
 	}

@@ -1,6 +1,8 @@
 package main
 
 import (
+	"os"
+	"path/filepath"
 	"regexp"
 	"strings"
 	"testing"
@@ -132,6 +134,29 @@ func TestAdviceCanBeTaken(t *testing.T) {
 			if !known[m[1]] {
 				t.Errorf("%s: there is no --%s", e.Counter, m[1])
 			}
+		}
+	}
+}
+
+// TestPagesParse: the command lines in pages for users are ones that the program
+// takes.
+func TestPagesParse(t *testing.T) {
+	for _, page := range []string{"ping.md", "troubleshooting.md"} {
+		text, err := os.ReadFile(filepath.Join("..", "..", "docs", page))
+		if err != nil {
+			t.Fatal(err)
+		}
+		n := 0
+		for _, m := range regexp.MustCompile("`(govxlan [^`]+)`|(?m)^(?:\\$ )?(govxlan .*)$").FindAllStringSubmatch(string(text), -1) {
+			for _, words := range commandLines(t, "  "+m[1]+m[2]) {
+				n++
+				if _, err := parse(words); err != nil && !strings.Contains(err.Error(), "given 0 arguments") {
+					t.Errorf("%s: govxlan %v: %v", page, words, err)
+				}
+			}
+		}
+		if n < 2 {
+			t.Errorf("%s: only %d command lines found", page, n)
 		}
 	}
 }

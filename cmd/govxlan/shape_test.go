@@ -20,6 +20,8 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/govxlan/govxlan/internal/control"
+	"github.com/govxlan/govxlan/internal/doctor"
+	"github.com/govxlan/govxlan/internal/reach"
 	"github.com/govxlan/govxlan/tap"
 	"github.com/govxlan/govxlan/transport"
 	"github.com/govxlan/govxlan/vtep"
@@ -269,6 +271,14 @@ func TestShapes(t *testing.T) {
 		t.Fatal(err)
 	}
 	compareShape(t, "monitor", events)
+	// And ping and doctor these, which they need real hosts for.
+	for name, v := range map[string]any{"ping": full[reach.Report](), "doctor": full[doctor.Report]()} {
+		text, err := json.Marshal(v)
+		if err != nil {
+			t.Fatal(err)
+		}
+		compareShape(t, name, text)
+	}
 	// It takes long to measure; this is what was measured last.
 	measured, err := os.ReadFile(filepath.Join("..", "..", "docs", "benchmarks-net.json"))
 	if err != nil {

@@ -113,6 +113,7 @@ var Options = []Option{
 	{Name: "pprof", Kind: Text, Scope: OfEndpoint, Change: Restart, Derived: "off", Usage: "serve profiles on this loopback address, such as 127.0.0.1:6060"},
 	{Name: "metrics", Kind: Text, Scope: OfEndpoint, Change: Restart, Derived: "off", Usage: "serve metrics to Prometheus on this address, such as 127.0.0.1:9789"},
 	{Name: "metrics-limit", Kind: Number, Default: "1000", Scope: OfEndpoint, Change: Restart, Usage: "peers with metrics of their own at most, over all VNIs; the other metrics are not touched"},
+	{Name: "answer-probes", Kind: Bool, Default: "true", Scope: OfEndpoint, Change: Restart, Usage: "answer the probes of 'govxlan ping' and 'govxlan doctor' on other VTEPs"},
 	{Name: "log-level", Kind: Text, Default: "info", Scope: OfEndpoint, Usage: "debug, info, warn or error"},
 	{Name: "log-format", Kind: Text, Default: "text", Scope: OfEndpoint, Change: Restart, Usage: "text or json, on standard error"},
 	{Name: "vni", Kind: Number, Scope: OfOne, Change: Remade, Usage: "VXLAN network identifier, 0 to 16777215"},

@@ -116,7 +116,7 @@ func (s *Server) stream(w http.ResponseWriter) (done func(), ok bool) {
 	case s.streams <- struct{}{}:
 		return func() { <-s.streams }, true
 	default:
-		http.Error(w, "too many watch already: end one of them", http.StatusServiceUnavailable)
+		http.Error(w, "too many watch already, or ping: end one of them", http.StatusServiceUnavailable)
 		return nil, false
 	}
 }

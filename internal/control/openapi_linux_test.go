@@ -23,6 +23,7 @@ import (
 	"testing"
 
 	"github.com/getkin/kin-openapi/openapi3"
+	"github.com/govxlan/govxlan/internal/ping"
 	"github.com/govxlan/govxlan/vtep"
 )
 
@@ -107,6 +108,8 @@ func TestOpenAPIHasEveryField(t *testing.T) {
 		"VNIStats": vtep.VNIStats{}, "Entry": vtep.EntryStatus{}, "NexthopGroup": vtep.NexthopStatus{},
 		"Remote": vtep.RemoteStatus{}, "Neighbour": vtep.NeighbourStatus{}, "Event": vtep.Event{},
 		"Changed": Changed{}, "FDBChanged": FDBChanged{},
+		"Sighting": vtep.Sighting{}, "PingEvent": PingEvent{}, "PingStart": PingStart{}, "PingProbe": ping.Event{},
+		"PingSummary": ping.Summary{}, "PingRTT": ping.RTT{}, "PingMTU": ping.MTU{}, "Ping?": Ping{},
 		"ProcessVNI": VNI{}, "VNIChanged": VNIChanged{}, "Reloaded": Reloaded{}, "VNIDifference": VNIDifference{},
 		"ConfigAnswer": ConfigAnswer{}, "Namespace": NamespaceID{},
 		// Requests: what may be left out is not what we leave out.
@@ -229,7 +232,7 @@ func TestOpenAPIDescribesAnswers(t *testing.T) {
 }
 
 // alone are routes whose answers are tested elsewhere.
-var alone = []string{"GET /v1/capture"}
+var alone = []string{"GET /v1/capture", "POST /v1/ping"}
 
 // mediaOf is what the contract says of an answer.
 func mediaOf(t *testing.T, doc *openapi3.T, method, path string, resp *http.Response) *openapi3.MediaType {

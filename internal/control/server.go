@@ -23,6 +23,7 @@ import (
 type Endpoint interface {
 	FDBEndpoint
 	NeighbourEndpoint
+	ProbeEndpoint
 	CaptureEndpoint
 	Status(only ...vxlan.VNI) vtep.Status
 	Stats(only ...vxlan.VNI) (vtep.Stats, error)
@@ -67,6 +68,7 @@ func newServer(socket *net.UnixListener, endpoint Endpoint, version string) *Ser
 	mux.HandleFunc("GET /v1/fdb", s.fdb)
 	s.fdbRoutes(mux)
 	s.neighbourRoutes(mux)
+	s.pingRoutes(mux)
 	mux.HandleFunc("GET /v1/capture", s.capture)
 	if p, ok := endpoint.(Process); ok {
 		s.processRoutes(mux, p)

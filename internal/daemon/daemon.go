@@ -129,7 +129,7 @@ func start(ctx context.Context, o Options, h *heritage) (made *Daemon, err error
 	e := o.Config.Endpoint
 	if d.endpoint, err = vtep.New(vtep.Config{
 		Conn: d.conn, Logger: o.Log, Workers: e.Workers, NoRing: e.NoRing, Datapath: e.Datapath, BusyPoll: e.BusyPoll,
-		DisablePathMTU: e.NoPathMTU, PathMTU: e.PathMTU,
+		DisablePathMTU: e.NoPathMTU, PathMTU: e.PathMTU, DisableProbeAnswers: !e.Bool("answer-probes"),
 	}); err != nil {
 		var refused *vtep.DatapathError
 		if errors.As(err, &refused) {

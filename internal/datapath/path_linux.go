@@ -14,6 +14,7 @@ import (
 	"github.com/govxlan/govxlan/internal/namespace"
 	"github.com/govxlan/govxlan/vxlan"
 	"github.com/vishvananda/netlink"
+	"github.com/vishvananda/netns"
 	"golang.org/x/sys/unix"
 )
 
@@ -46,8 +47,9 @@ type Config struct {
 // process, however it ends.
 type Path struct {
 	objects programObjects
-	netns   string
-	regroup *regroup // nil: there is none
+	ns      netns.NsHandle // of the devices
+	netns   string         // its path
+	regroup *regroup       // nil: there is none
 	// noRegroup is why.
 	noRegroup error
 
@@ -81,9 +83,18 @@ func Load(cfg Config) (*Path, error) {
 	}
 	// Before Linux 5.11 memory of maps counts as locked.
 	_ = rlimit.RemoveMemlock()
-	p := &Path{netns: cfg.Netns, devices: make(map[uint32]link.Link), underlay: make(map[uint32]link.Link)}
+	p := &Path{devices: make(map[uint32]link.Link), underlay: make(map[uint32]link.Link)}
+	// What follows may run on any thread.
+	err = namespace.Do(cfg.Netns, func() (err error) {
+		p.ns, err = netns.Get()
+		return err
+	})
+	if err != nil {
+		return nil, fmt.Errorf("network namespace: %w", err)
+	}
+	p.netns = fmt.Sprintf("/proc/self/fd/%d", p.ns)
 	if err := spec.LoadAndAssign(&p.objects, nil); err != nil {
-		return nil, explain(err)
+		return nil, errors.Join(explain(err), p.ns.Close())
 	}
 	s := programEndpoint{Local: be32(cfg.Local), Port: be16(cfg.Port)}
 	for i, port := range cfg.SourcePorts[:min(len(cfg.SourcePorts), MaxSourcePorts)] {
@@ -91,7 +102,7 @@ func Load(cfg Config) (*Path, error) {
 		s.SourcePorts++
 	}
 	// Without it TCP that arrives in single segments costs more.
-	if p.regroup, p.noRegroup = newRegroup(cfg.Netns, fmt.Sprintf("vxgro%d", cfg.Port), &p.objects); p.regroup != nil {
+	if p.regroup, p.noRegroup = newRegroup(p.netns, fmt.Sprintf("vxgro%d", cfg.Port), &p.objects); p.regroup != nil {
 		s.Regroup = p.regroup.index
 	}
 	p.settings = s
@@ -158,7 +169,7 @@ func (p *Path) Close() error {
 			delete(links, index)
 		}
 	}
-	return errors.Join(append(errs, p.regroup.close(), p.objects.Close())...)
+	return errors.Join(append(errs, p.regroup.close(), p.objects.Close(), p.ns.Close())...)
 }
 
 // attach puts a program behind those that a device has already.
@@ -274,7 +285,17 @@ const (
 	peerSample
 )
 
-// SetOverlay has the programs carry the frames of a VNI, or changes how.
+// AttachDevice has the programs take what leaves a TAP. The kernel waits for all
+// that is under way before it is done, which takes some 10 ms.
+func (p *Path) AttachDevice(index uint32) error {
+	return p.attach(p.devices, index, p.objects.Encapsulate, ebpf.AttachTCXEgress)
+}
+
+// DetachDevice ends that.
+func (p *Path) DetachDevice(index uint32) { p.detach(p.devices, index) }
+
+// SetOverlay has the programs carry the frames of a VNI, or changes how; those that
+// leave its TAP once AttachDevice was called.
 func (p *Path) SetOverlay(o Overlay) error {
 	v := programOverlay{
 		Vni: uint32(o.VNI), Device: o.Device, TxWord: be32Word(uint32(o.Header >> 32)),
@@ -290,9 +311,6 @@ func (p *Path) SetOverlay(o Overlay) error {
 		if f.on {
 			v.Flags |= f.flag
 		}
-	}
-	if err := p.attach(p.devices, o.Device, p.objects.Encapsulate, ebpf.AttachTCXEgress); err != nil {
-		return err
 	}
 	if err := p.objects.ByVni.Put(v.Vni, &v); err != nil {
 		return fmt.Errorf("VNI %v: %w", o.VNI, err)

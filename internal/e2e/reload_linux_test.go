@@ -6,6 +6,7 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 	"syscall"
@@ -215,6 +216,14 @@ func TestReloadKeepsRunTimeChanges(t *testing.T) {
 	must(t, err)
 	if len(vnis) != 2 || vnis[1].VNI != 9 || vnis[1].Origin != "request" {
 		t.Errorf("VNIs: %+v", vnis)
+	}
+	// What is in force, with all of that, is a file that means the same.
+	shown := filepath.Join(t.TempDir(), "shown.yaml")
+	must(t, os.WriteFile(shown, []byte(p.shown()), 0o600))
+	comments := regexp.MustCompile(`(?m) *#.*$`)
+	again := run(t, a.Namespace, "config", "show", shown)
+	if is, want := comments.ReplaceAllString(again.stdout, ""), comments.ReplaceAllString(p.shown(), ""); again.code != 0 || is != want {
+		t.Errorf("config show of what it shows: %+v, want\n%s", again, want)
 	}
 	// What the file names once and then not any more goes.
 	write(text + "  - vni: 9\n    peers: [192.168.52.204]\n")

@@ -1,8 +1,7 @@
-package main
+package portholder
 
 import (
 	"bufio"
-	"fmt"
 	"net"
 	"os"
 	"path/filepath"
@@ -12,21 +11,22 @@ import (
 	"github.com/vishvananda/netlink"
 )
 
-// portHolder names whoever has a UDP port of this network namespace.
-func portHolder(port uint16) string {
+// Of says who has a UDP port of this network namespace.
+func Of(port uint16) Holder {
 	inodes := make(map[string]bool)
-	for _, table := range []string{"/proc/net/udp", "/proc/net/udp6"} {
+	for _, table := range []string{"/proc/thread-self/net/udp", "/proc/thread-self/net/udp6"} {
 		udpInodes(table, port, inodes)
 	}
 	if len(inodes) == 0 {
-		return "another program"
+		return Holder{}
 	}
-	if name := vxlanDevice(port); name != "" {
-		return fmt.Sprintf("the kernel's vxlan device %s (see 'ip -d link show %s')", name, name)
+	h := Holder{Held: true}
+	if h.Device = vxlanDevice(port); h.Device != "" {
+		return h
 	}
 	links, err := filepath.Glob("/proc/[0-9]*/fd/*")
 	if err != nil {
-		return "another program"
+		return h
 	}
 	for _, link := range links {
 		target, err := os.Readlink(link)
@@ -42,14 +42,16 @@ func portHolder(port uint16) string {
 		if err != nil {
 			continue
 		}
-		return fmt.Sprintf("process %s (%s)", pid, strings.TrimSpace(string(name)))
+		if h.PID, err = strconv.Atoi(pid); err != nil {
+			continue
+		}
+		h.Name = strings.TrimSpace(string(name))
+		return h
 	}
-	if os.Geteuid() == 0 {
-		// Root sees the files of all processes, and the kernel's own sockets
-		// belong to none. The device of this one may have been moved away.
-		return "the kernel (a vxlan device of another network namespace, or a process of another process namespace)"
-	}
-	return "a process that this user may not see"
+	// Root sees the files of all processes, and the kernel's own sockets belong
+	// to none.
+	h.Hidden = os.Geteuid() != 0
+	return h
 }
 
 // vxlanDevice names the vxlan device of this network namespace that has the
