@@ -448,6 +448,9 @@ int decapsulate(struct __sk_buff *skb)
 	struct peer *p = bpf_map_lookup_elem(&peers, &index);
 	if (!p || p->vtep != st->vtep || p->vni != vni || !(p->flags & PEER_SPEAKS))
 		return TCX_NEXT;
+	// From elsewhere than by where we send to it: routing judges that (rp_filter).
+	if (p->device != skb->ifindex)
+		return TCX_NEXT;
 
 	struct inner in;
 	__u32 longest, frames, bytes;
