@@ -34,7 +34,7 @@ PROGRAMS := ip:iproute2 ping:iputils-ping tshark:tshark curl:curl tmux:tmux setp
 # The demo and many tests make network namespaces and TAP devices, as root or by
 # sudo. With GOVXLAN_SKIP_ROOT=1 such tests are skipped.
 SUDO := $(if $(GOVXLAN_SKIP_ROOT)$(filter 0,$(shell id -u)),,sudo)
-TEST := $(GO) test $(if $(SUDO),-exec '$(SUDO) -E env PATH=$(PATH) HOME=/root') -timeout 5m
+TEST := $(GO) test $(if $(SUDO),-exec '$(SUDO) -E env PATH=$(PATH) HOME=/root') -timeout 15m
 
 .PHONY: help
 help: ## list the targets

@@ -480,6 +480,21 @@ func (a *accelerator) rerouted(addr netip.Addr) {
 	}
 }
 
+// descriptors are those that keep the programs going when this process has ended.
+func (a *accelerator) descriptors() []int {
+	if a == nil {
+		return nil
+	}
+	return a.path.Descriptors()
+}
+
+// leave leaves the programs to who has their descriptors.
+func (a *accelerator) leave() {
+	if a != nil {
+		a.path.Leave()
+	}
+}
+
 // order says on which devices of the underlay there are programs, and whose see
 // packets first.
 func (a *accelerator) order() (list []ProgramsStatus) {

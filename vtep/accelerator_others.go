@@ -26,6 +26,8 @@ func (*accelerator) again(*overlay, vxlan.MAC)        {}
 func (*accelerator) admit(*overlay, *peer)            {}
 func (*accelerator) dismiss(*overlay, *peer)          {}
 func (*accelerator) rerouted(netip.Addr)              {}
+func (*accelerator) descriptors() []int               { return nil }
+func (*accelerator) leave()                           {}
 func (*accelerator) heldBack() string                 { return "" }
 func (*accelerator) capture(bool)                     {}
 func (*accelerator) changed(*overlay)                 {}

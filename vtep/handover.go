@@ -136,6 +136,18 @@ func (e *Endpoint) HandOver(take func(d Descriptors, fds []int, s State) error) 
 	return errors.Join(err, again)
 }
 
+// Programs are descriptors which keep the programs in the kernel going, where there
+// are any, as long as somebody has them open: on what they know now, until another
+// endpoint has programs of its own. They stay the endpoint's. It is for the take of
+// HandOver, and has the endpoint leave the programs behind when it closes.
+func (e *Endpoint) Programs() []int {
+	fds := e.accel.descriptors()
+	if len(fds) > 0 {
+		e.accel.leave()
+	}
+	return fds
+}
+
 // carryOn starts workers again for all that those before served. e.mu is held.
 func (e *Endpoint) carryOn() error {
 	if err := e.startWorkers(e.receivers()); err != nil {

@@ -241,7 +241,9 @@ func (d *Daemon) keep() error {
 	}
 	return d.endpoint.HandOver(func(now vtep.Descriptors, fds []int, s vtep.State) error {
 		t.Descriptors, t.State = now, &s
-		return handover.Keep(t, fds)
+		// Behind those that the next process goes on with: it closes these when it
+		// carries frames itself.
+		return handover.Keep(t, append(fds, d.endpoint.Programs()...))
 	})
 }
 

@@ -94,6 +94,31 @@ func TestDatapath(t *testing.T) {
 	}
 }
 
+// The kernel's device at the far end, on each kind of wire: what it sends without a
+// checksum, as "ip link" has it by default, is carried by the programs.
+func TestDatapathBesideKernel(t *testing.T) {
+	t.Parallel()
+	for name, w := range map[string]wiring{"veth": {}, "wire": {real: true}, "wire+GRO": {real: true, gro: true}} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			hosts := newHosts(t, "beside", 2, w)
+			a, b := hosts[0], hosts[1]
+			b.kernelVTEP(t, netlab.VXLANConfig{VNI: 4097, NoUDPChecksum: true}, false, a)
+			must(t, b.AddAddr("vxlan0", inner4B.String()+"/24"))
+			p := upDatapath(t, "ebpf", a.Namespace, "--vni", "4097", "--peer", b.ip4.String(), "--addr", inner4A.String()+"/24")
+			ping(t, a.Namespace, inner4B, 3)
+			const size = 8 << 20
+			must(t, transfer(a.Namespace, b.Namespace, inner4B, size))
+			must(t, transfer(b.Namespace, a.Namespace, inner4A, size))
+			c := p.counters()
+			if c.RxBytes < size || c.TxBytes < size {
+				t.Errorf("%d bytes came, %d left", c.RxBytes, c.TxBytes)
+			}
+			stopped(p, p, func() { must(t, firstGood(3, func() error { return pingOnce(a.Namespace, inner4B, 56) })) })
+		})
+	}
+}
+
 func firstGood(tries int, f func() error) (err error) {
 	for range tries {
 		if err = f(); err == nil {
