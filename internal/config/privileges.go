@@ -1,6 +1,7 @@
 package config
 
 import (
+	"fmt"
 	"slices"
 
 	"github.com/govxlan/govxlan/internal/privilege"
@@ -43,6 +44,9 @@ func (e *Endpoint) LookupUser() error {
 	u, err := privilege.LookupUser(e.Account)
 	if err != nil {
 		return e.Errorf("user", "%v: give NAME or UID, perhaps with :GROUP or :GID", err)
+	}
+	if err := privilege.MayBecome(u); err != nil {
+		return fmt.Errorf("--user %s: %w", e.Account, err)
 	}
 	e.User = u
 	return nil

@@ -8,8 +8,8 @@ import (
 )
 
 // listenUnix makes a socket for its owner only.
-func listenUnix(path string) (net.Listener, error) {
-	listener, err := net.Listen("unix", path)
+func listenUnix(path string) (*net.UnixListener, error) {
+	listener, err := net.ListenUnix("unix", &net.UnixAddr{Name: path, Net: "unix"})
 	if err != nil {
 		return nil, err
 	}

@@ -26,9 +26,6 @@ func PathOf(port uint16, uid int) (string, error) {
 // ownDirectory has the sockets of a user whom endpoints change to.
 func ownDirectory(uid int) string { return filepath.Join(Directory, strconv.Itoa(uid)) }
 
-// Path of the socket.
-func (s *Server) Path() string { return s.listener.Addr().String() }
-
 // ListenFor is Listen for a process that is going to be a user's: that user may
 // ask, and remove the socket at the end. The directory has to be the user's, and
 // the usual one is made so.

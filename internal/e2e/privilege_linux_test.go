@@ -279,6 +279,33 @@ func TestRefusedUser(t *testing.T) {
 	refused(t, a.Namespace, 2, []string{"--user", "no-such-group"}, append(flags, "--user", "nobody:no-such-group")...)
 	refused(t, a.Namespace, 2, []string{"--privileges", "auto, netns or all"}, append(flags, "--privileges", "few")...)
 	refused(t, a.Namespace, 2, []string{"--privileges"}, append(flags, "--privileges", "all", "--user", "nobody")...)
+	cmd := a.Command(t.Context(), govxlan, append([]string{"up", "--user", "root"}, flags...)...)
+	cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: nobody, Gid: nobody}}
+	refusedCmd(t, a.Namespace, cmd, 1, []string{"--user root", "CAP_SETUID", "root"})
 	// Its socket could not be removed at the end.
 	refused(t, a.Namespace, 1, []string{"--user nobody", strconv.Itoa(nobody), "--control"}, append(flags, "--user", "nobody")...)
+}
+
+// TestPrivilegesTakeover: an endpoint that has become another user hands over to
+// one that is going to.
+func TestPrivilegesTakeover(t *testing.T) {
+	t.Parallel()
+	hosts := newHosts(t, "rightstake", 2, wiring{})
+	a, b := hosts[0], hosts[1]
+	b.kernelVTEP(t, netlab.VXLANConfig{VNI: 1}, false, a)
+	must(t, b.AddAddr("vxlan0", "10.0.1.2/24"))
+	flags := []string{"--vni", "1", "--peer", b.ip4.String(), "--addr", "10.0.1.1/24"}
+	old := upAs(t, a, "nobody", nobody, flags...)
+	ping(t, a.Namespace, netip.MustParseAddr("10.0.1.2"), 1)
+	was := index(t, a.Namespace, "vx1")
+	p := upAs(t, a, "nobody", nobody, append(flags, "--takeover")...)
+	if code := old.exit(); code != 0 {
+		t.Errorf("the one before ended with status %d: %s", code, old.stderr)
+	}
+	if now := index(t, a.Namespace, "vx1"); now != was {
+		t.Errorf("vx1 has index %d, had %d", now, was)
+	}
+	checkRights(t, p, nobody, unix.CAP_NET_ADMIN)
+	ping(t, a.Namespace, netip.MustParseAddr("10.0.1.2"), 1)
+	p.stop()
 }

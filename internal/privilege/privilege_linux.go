@@ -101,6 +101,20 @@ func confine(w Wish) error {
 	return nil
 }
 
+// MayBecome says why this process cannot change to a user; nil: it can.
+func MayBecome(u *User) error {
+	if u.UID == unix.Getuid() && u.GID == unix.Getgid() {
+		return nil
+	}
+	has := cap.GetProc()
+	for _, v := range []cap.Value{cap.SETUID, cap.SETGID} {
+		if on, err := has.GetFlag(cap.Permitted, v); err != nil || !on {
+			return fmt.Errorf("changing to another user takes the capability %s: run this as root", strings.ToUpper(v.String()))
+		}
+	}
+	return nil
+}
+
 // become changes the user, with all groups, and keeps the capabilities so far.
 func become(u *User) error {
 	if u == nil || u.UID == unix.Getuid() && u.GID == unix.Getgid() {

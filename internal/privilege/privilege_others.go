@@ -15,6 +15,9 @@ func Drop(w Wish) error {
 	return nil
 }
 
+// MayBecome is for Linux only.
+func MayBecome(*User) error { return errors.New("changing the user is for Linux only") }
+
 // Current knows only the user here.
 func Current() Status {
 	s := Status{Capabilities: []string{}, UID: os.Geteuid(), GID: os.Getegid()}
