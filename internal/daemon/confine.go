@@ -105,6 +105,15 @@ func ports(addrs ...string) (list []uint16) {
 	return list
 }
 
+// users may hand over to this process, beside root and its own: whom it is going to
+// be.
+func (d *Daemon) users() []int {
+	if u := d.config.Endpoint.User; u != nil {
+		return []int{u.UID}
+	}
+	return nil
+}
+
 // serve opens the control socket, which the user is going to have, if there is one.
 func (d *Daemon) serve(path, version string) (*control.Server, error) {
 	if u := d.config.Endpoint.User; u != nil {

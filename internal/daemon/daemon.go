@@ -111,7 +111,7 @@ func start(ctx context.Context, o Options, h *heritage) (made *Daemon, err error
 		if err != nil {
 			return nil, err
 		}
-		if d.heritage, err = claim(ctx, path, o.Version); err != nil {
+		if d.heritage, err = claim(ctx, path, o.Version, d.users()...); err != nil {
 			return nil, err
 		}
 		if d.heritage == nil {

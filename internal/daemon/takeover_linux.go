@@ -142,7 +142,7 @@ func (d *Daemon) offer(c *handover.Channel, log *zap.Logger) error {
 
 // claim asks the process that listens at a control socket to hand over. It
 // returns nil without an error when there is none.
-func claim(ctx context.Context, path, version string) (_ *heritage, err error) {
+func claim(ctx context.Context, path, version string, users ...int) (_ *heritage, err error) {
 	name := fmt.Sprintf("@govxlan-takeover-%d-%d", os.Getpid(), time.Now().UnixNano())
 	// Abstract: nothing is left of it, and it is one network namespace's, which
 	// both must be in.
@@ -170,7 +170,7 @@ func claim(ctx context.Context, path, version string) (_ *heritage, err error) {
 	if err != nil {
 		return nil, of(err)
 	}
-	c, err := handover.NewChannel(conn)
+	c, err := handover.NewChannel(conn, users...)
 	if err != nil {
 		return nil, of(err)
 	}

@@ -11,7 +11,7 @@ import (
 )
 
 // claim is for Linux only.
-func claim(context.Context, string, string) (*heritage, error) {
+func claim(context.Context, string, string, ...int) (*heritage, error) {
 	return nil, fmt.Errorf("take over: %w", errors.ErrUnsupported)
 }
 

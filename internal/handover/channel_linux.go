@@ -8,6 +8,7 @@ import (
 	"io"
 	"net"
 	"os"
+	"slices"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -28,9 +29,9 @@ const (
 // descriptors, which travel with it.
 type Channel struct{ conn *net.UnixConn }
 
-// NewChannel takes over a stream socket, if its other end belongs to root or to
-// the user of this process. Where not it is closed.
-func NewChannel(conn net.Conn) (*Channel, error) {
+// NewChannel takes over a stream socket, if its other end belongs to root, to the
+// user of this process or to one of the others. Where not it is closed.
+func NewChannel(conn net.Conn, others ...int) (*Channel, error) {
 	c, ok := conn.(*net.UnixConn)
 	if !ok {
 		conn.Close()
@@ -46,7 +47,7 @@ func NewChannel(conn net.Conn) (*Channel, error) {
 	err = raw.Control(func(fd uintptr) {
 		peer, failed = unix.GetsockoptUcred(int(fd), unix.SOL_SOCKET, unix.SO_PEERCRED)
 	})
-	if err = errors.Join(err, os.NewSyscallError("getsockopt SO_PEERCRED", failed)); err == nil && peer.Uid != 0 && int(peer.Uid) != os.Geteuid() {
+	if err = errors.Join(err, os.NewSyscallError("getsockopt SO_PEERCRED", failed)); err == nil && peer.Uid != 0 && !slices.Contains(append(others, os.Geteuid()), int(peer.Uid)) {
 		err = fmt.Errorf("handover: process %d of user %d is neither root's nor of this user", peer.Pid, peer.Uid)
 	}
 	if err != nil {
