@@ -184,7 +184,7 @@ func addLine(ctx context.Context, e *config.Endpoint, typed config.Values) strin
 	if !ok {
 		return ""
 	}
-	path, err := control.DefaultPath(e.Port)
+	path, err := control.FindPort(e.Port)
 	if err != nil {
 		return ""
 	}

@@ -34,11 +34,7 @@ func namespaceInode() (uint64, error) {
 
 // Find returns the only socket of this network namespace, whatever the port.
 func Find() (string, error) {
-	inode, err := namespaceInode()
-	if err != nil {
-		return "", err
-	}
-	found, err := sockets(fmt.Sprintf("*-%d.sock", inode))
+	found, err := All()
 	if err != nil {
 		return "", err
 	}
@@ -72,4 +68,26 @@ func sockets(pattern string) (found []string, err error) {
 		found = append(found, some...)
 	}
 	return found, nil
+}
+
+// FindPort returns the socket of the endpoint of this network namespace that owns
+// the UDP port, as far as it is at a usual place.
+func FindPort(port uint16) (string, error) {
+	path, err := DefaultPath(port)
+	if err != nil {
+		return "", err
+	}
+	if found, err := sockets(filepath.Base(path)); err == nil && len(found) > 0 {
+		path = found[0]
+	}
+	return path, nil
+}
+
+// All are the sockets at usual places of the endpoints of this network namespace.
+func All() ([]string, error) {
+	inode, err := namespaceInode()
+	if err != nil {
+		return nil, err
+	}
+	return sockets(fmt.Sprintf("*-%d.sock", inode))
 }

@@ -24,3 +24,6 @@ func Find() (string, error) {
 	}
 	return found[0], nil
 }
+
+// FindPort returns the socket of the endpoint that owns the UDP port.
+func FindPort(port uint16) (string, error) { return DefaultPath(port) }

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"net"
 	"os"
-	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
@@ -142,12 +141,7 @@ func (x *examination) others() map[string]control.Status {
 	if x.Status == nil {
 		return all
 	}
-	usual, err := control.DefaultPath(x.port)
-	if err != nil {
-		return all
-	}
-	_, inode, _ := strings.Cut(filepath.Base(usual), "-")
-	paths, _ := filepath.Glob(filepath.Join(filepath.Dir(usual), "*-"+inode))
+	paths, _ := control.All()
 	for _, path := range paths {
 		s, err := control.NewClient(path).Status(x.ctx)
 		if err == nil && s.Port != x.port {

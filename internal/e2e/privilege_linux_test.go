@@ -230,6 +230,14 @@ func TestPrivilegesNetns(t *testing.T) {
 	}
 }
 
+// TestPrivilegesDevice: sockets can be bound again to the device that is named.
+func TestPrivilegesDevice(t *testing.T) {
+	t.Parallel()
+	a := newHosts(t, "rightsdev", 2, wiring{})[0]
+	p := up(t, a.Namespace, "--vni", "1", "--dev", underlayDevice)
+	checkRights(t, p, 0, unix.CAP_NET_ADMIN, unix.CAP_NET_RAW)
+}
+
 // TestPrivilegesAll: nothing is given up where that is wanted.
 func TestPrivilegesAll(t *testing.T) {
 	t.Parallel()
@@ -263,6 +271,10 @@ func TestPrivilegesKilled(t *testing.T) {
 		if o := runCmd(t, cmd); o.code != 0 || !strings.Contains(o.stdout, "runs as nobody") {
 			t.Errorf("status as uid %d: %+v", uid, o)
 		}
+	}
+	// A second one is told how to add to it.
+	if o := run(t, a.Namespace, "up", "--vni", "2", "--local", a.ip4.String(), "--control", filepath.Join(a.LabDir(), "second.sock")); o.code != 1 || !strings.Contains(o.stderr, "govxlan vni add 2") {
+		t.Errorf("a second one: %+v", o)
 	}
 	p.stop()
 	if _, err := os.Lstat(p.control); !errors.Is(err, fs.ErrNotExist) {
