@@ -65,15 +65,17 @@ func (d *Daemon) become(w privilege.Wish) error {
 		return err
 	}
 	now := privilege.Current()
-	d.log.Info("privileges are given up", zap.Stringer("left", now))
+	if now.NoNewPrivileges {
+		d.log.Info("privileges are given up", zap.Stringer("left", now))
+	}
 	if now.UID != 0 {
-		d.warn()
+		d.warn(now.User)
 	}
 	return nil
 }
 
-// warn says what the user, who is not root, may not do later.
-func (d *Daemon) warn() {
+// warn says what a user, who is not root, may not do later.
+func (d *Daemon) warn(user string) {
 	for path, what := range map[string]string{
 		"/dev/net/tun": "VNIs cannot be added while it runs (chmod 666 /dev/net/tun, as udev has it)",
 		d.source.Path:  "the configuration cannot be read again while it runs",
@@ -83,7 +85,7 @@ func (d *Daemon) warn() {
 		}
 		f, err := os.Open(path)
 		if err != nil {
-			d.log.Warn(what, zap.String("user", d.config.Endpoint.User.Name), zap.Error(err))
+			d.log.Warn(what, zap.String("user", user), zap.Error(err))
 			continue
 		}
 		f.Close()

@@ -254,6 +254,40 @@ func TestPrivilegesAll(t *testing.T) {
 	}
 }
 
+// TestPrivilegesOrdinary: whoever has a capability or two to begin with, and is not
+// root, has the one that is needed afterwards.
+func TestPrivilegesOrdinary(t *testing.T) {
+	t.Parallel()
+	a := newHosts(t, "rightsfew", 2, wiring{})[0]
+	p := prepare(t, a.Namespace, "--vni", "1", "--local", a.ip4.String())
+	dir, err := os.MkdirTemp("", "govxlan-e2e-")
+	must(t, err)
+	t.Cleanup(func() { os.RemoveAll(dir) })
+	must(t, os.Chown(dir, nobody, nobody))
+	p.control = filepath.Join(dir, "sock")
+	few := append(asOrdinary[:len(asOrdinary):len(asOrdinary)], "--inh-caps=-all,+net_admin,+net_raw", "--ambient-caps=+net_admin,+net_raw")
+	p.cmd = a.Command(t.Context(), "/proc/self/exe", slices.Concat([]string{"/usr/bin/env"}, few, p.cmd.Args, []string{"--control", p.control})...)
+	p.cmd.Env = append(os.Environ(), roleVariable+"=/dev/net/tun for everybody")
+	p.cmd.SysProcAttr = &syscall.SysProcAttr{Unshareflags: syscall.CLONE_NEWNS}
+	p.cmd.Stdout, p.cmd.Stderr = p.stdout, p.stderr
+	p.start()
+	s := p.status().Privileges
+	if s.User != "nobody" || !slices.Equal(s.Capabilities, []string{privilege.NetAdmin}) || !s.NoNewPrivileges || !s.Landlock {
+		t.Errorf("it says: %+v", s)
+	}
+	got := rights(t, fmt.Sprintf("/proc/%d/status", p.cmd.Process.Pid))
+	set := fmt.Sprintf("%016x", 1<<unix.CAP_NET_ADMIN)
+	for name, want := range map[string]string{"CapEff": set, "CapPrm": set, "CapAmb": fmt.Sprintf("%016x", 0), "CapInh": fmt.Sprintf("%016x", 0), "NoNewPrivs": "1"} {
+		if got[name] != want {
+			t.Errorf("%s is %q, want %q", name, got[name], want)
+		}
+	}
+	if o := p.ask("vni", "add", "2"); o.code != 0 {
+		t.Errorf("vni add: %+v", o)
+	}
+	p.stop()
+}
+
 // TestPrivilegesKilled: the socket that a killed one leaves behind is replaced,
 // and the next removes its own.
 func TestPrivilegesKilled(t *testing.T) {
