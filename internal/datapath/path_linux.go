@@ -114,6 +114,14 @@ func Load(cfg Config) (*Path, error) {
 		return nil, errors.Join(err, p.Close())
 	}
 	p.names = programNames()
+	for _, own := range []*ebpf.Program{p.objects.Decapsulate, p.objects.Encapsulate} {
+		// Of these it takes none.
+		if info, err := own.Info(); err == nil {
+			if id, ok := info.ID(); ok {
+				p.names[id] = info.Name
+			}
+		}
+	}
 	return p, nil
 }
 

@@ -172,6 +172,8 @@ ip -n far addr add 10.0.1.2/24 dev vxlan0; ip -n far link set vxlan0 mtu 1450 up
 	m.sh("systemctl start govxlan && ping -c 1 -W 5 10.0.1.2")
 	if out := m.sh("govxlan status"); strings.Contains(out, "CAP_") {
 		t.Errorf("the unit forbids what it should not: %s", out)
+	} else if !strings.Contains(out, "datapath ebpf\n") || !strings.Contains(out, "decapsulate") || !strings.Contains(out, "cap_net_admin, no new privileges, landlock, seccomp\n") {
+		t.Errorf("the unit leaves less, or more, than it should: %s", out)
 	}
 	m.sh("govxlan vni add 7 --peer 192.168.52.204")
 	index := m.sh("cat /sys/class/net/vx4097/ifindex")
