@@ -51,7 +51,7 @@ type Config struct {
 	BusyPoll time.Duration
 	// Datapath is who carries the frames of known stations. What the endpoint
 	// decides is the same in each case. Programs in the kernel need Linux 6.6, the
-	// capabilities CAP_BPF and CAP_NET_ADMIN, and the Conn of ListenUDP with an
+	// capabilities CAP_BPF, CAP_PERFMON and CAP_NET_ADMIN, and the Conn of ListenUDP with an
 	// IPv4 address.
 	Datapath Datapath
 	// NoRing has the workers do without io_uring where the kernel has it, and

@@ -162,7 +162,7 @@ func explain(err error) error {
 	var refused *ebpf.VerifierError
 	switch {
 	case errors.Is(err, unix.EPERM), errors.Is(err, unix.EACCES) && !errors.As(err, &refused):
-		return unsupported("loading programs needs the capabilities CAP_BPF and CAP_NET_ADMIN, or root")
+		return unsupported("loading programs needs the capabilities CAP_BPF, CAP_PERFMON and CAP_NET_ADMIN, or root")
 	case errors.Is(err, ebpf.ErrNotSupported), errors.Is(err, unix.ENOSYS):
 		return unsupported("this kernel does not take the programs (Linux 6.6 does)")
 	case refused != nil:
