@@ -76,6 +76,7 @@ type Endpoint struct {
 	neighbourMissed func(NeighbourMiss)
 
 	probes probes
+	holds  holds
 	groupLife
 }
 
@@ -98,6 +99,7 @@ func New(cfg Config) (*Endpoint, error) {
 		ready:           make(chan struct{}),
 		neighbourMissed: cfg.NeighbourMissed,
 	}
+	e.holds.wake = make(chan struct{}, 1)
 	e.probes.mute = cfg.DisableProbeAnswers
 	e.groups = make(map[netip.Addr]*membership)
 	if e.log == nil {
@@ -313,12 +315,16 @@ func (e *Endpoint) AddVNI(cfg VNIConfig) error {
 		return fmt.Errorf("vtep: add VNI %v: %w", cfg.VNI, err)
 	}
 	o := &overlay{
-		vni:          cfg.VNI,
-		device:       cfg.Device,
-		table:        fdb.New(fdb.Config{MaxEntries: cfg.MaxEntries, BoundAll: cfg.BoundAll, Ageing: cfg.Ageing}),
+		vni:    cfg.VNI,
+		device: cfg.Device,
+		table: fdb.New(fdb.Config{
+			MaxEntries: cfg.MaxEntries, BoundAll: cfg.BoundAll, Ageing: cfg.Ageing,
+			OnHold: func(ev fdb.Event) { e.holds.note(cfg.VNI, ev) },
+		}),
 		toldFeatures: cfg.Device.Features(),
 		accel:        e.accel,
 	}
+	o.guard(&cfg.Guard)
 	o.policy.Store(p)
 	o.byEndpoint(e.slowReason)
 	if e.accel != nil {
@@ -533,6 +539,9 @@ func (e *Endpoint) sweep(ctx context.Context) {
 			return
 		case <-timer.C:
 		case <-e.hurry:
+		case <-e.holds.wake:
+			e.tellHolds()
+			continue
 		}
 		next := longestSweep
 		e.accel.refresh(e.vnis.load)

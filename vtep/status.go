@@ -119,6 +119,8 @@ type EntryStatus struct {
 	// Age is the time since the station's last frame; nil for entries that do
 	// not age.
 	Age *Seconds `json:"age_s,omitempty"`
+	// Held: it moved between VTEPs too often, and does not for now.
+	Held bool `json:"held,omitempty"`
 }
 
 // Sighting is who sent something that was dropped.
@@ -254,7 +256,7 @@ func (e *Endpoint) FDB(only ...vxlan.VNI) []EntryStatus {
 			to := remoteStatus(f.Remote)
 			entry := EntryStatus{
 				VNI: o.vni, MAC: vxlan.MAC(f.MAC),
-				VTEP: to.VTEP, Port: to.Port, RemoteVNI: to.VNI, Nexthops: f.Nexthops, Kind: f.Kind.String(),
+				VTEP: to.VTEP, Port: to.Port, RemoteVNI: to.VNI, Nexthops: f.Nexthops, Kind: f.Kind.String(), Held: f.Held,
 			}
 			if f.Kind == fdb.KindLearned || f.Kind == fdb.KindDynamic {
 				age := seconds(f.Age)

@@ -33,6 +33,7 @@ type Spec struct {
 	Header    Header
 	VLAN      vtep.VLANMode
 	ARP       ARP
+	Guard     vtep.Guard
 }
 
 // Bound is how many entries a table may have.
@@ -110,6 +111,9 @@ func newSpec(v View, e *Endpoint) (*Spec, error) {
 		return nil, err
 	}
 	if s.ARP, err = newARP(v); err != nil {
+		return nil, err
+	}
+	if s.Guard, err = newGuard(v, s.Device.Addrs); err != nil {
 		return nil, err
 	}
 	return s, nil
