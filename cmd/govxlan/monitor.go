@@ -84,11 +84,11 @@ func newMonitorCommand() *cobra.Command {
 func printEvent(w io.Writer, e vtep.Event) error {
 	at := e.Time.Format("15:04:05.000")
 	if e.Lost > 0 {
-		_, err := fmt.Fprintf(w, "%s %-8s %d\n", at, e.What, e.Lost)
+		_, err := fmt.Fprintf(w, "%s %-7s %d\n", at, e.What, e.Lost)
 		return err
 	}
 	if e.IP.IsValid() {
-		_, err := fmt.Fprintf(w, "%s %-8s vni %v %v\n", at, e.What, e.VNI, e.IP)
+		_, err := fmt.Fprintf(w, "%s %-7s vni %v %v\n", at, e.What, e.VNI, e.IP)
 		return err
 	}
 	place := func(a netip.Addr, port uint16, v vxlan.VNI) string {
@@ -98,7 +98,7 @@ func printEvent(w io.Writer, e vtep.Event) error {
 		}
 		return s
 	}
-	line := fmt.Sprintf("%s %-8s vni %v %v", at, e.What, e.VNI, e.MAC)
+	line := fmt.Sprintf("%s %-7s vni %v %v", at, e.What, e.VNI, e.MAC)
 	switch {
 	case e.Nexthops != 0:
 		line += fmt.Sprintf(" nhid %d", e.Nexthops)
