@@ -21,7 +21,7 @@ TESTFLAGS ?=
 # everywhere: those that do no I/O. Their tests run on 32 bits and big endian at
 # once, emulated: not every 64-bit kernel runs programs of its 32-bit kin.
 SYSTEMS := linux/arm64 linux/386 linux/s390x darwin/arm64 windows/amd64
-PURE    := ./vxlan ./fdb ./internal/checksum ./internal/neighbour
+PURE    := ./vxlan ./fdb ./internal/checksum ./internal/neighbour ./internal/rate
 
 # Packages that the race detector can tell nothing about: those that drive the
 # program from outside, and those without goroutines. To run the program

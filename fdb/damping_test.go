@@ -289,3 +289,53 @@ func TestDampingModel(t *testing.T) {
 		}
 	})
 }
+
+// Whatever happens to a table with damping, who hears of its events knows it, with
+// what is held.
+func TestDampingEvents(tb *testing.T) {
+	seen := make(map[EventKind]int)
+	rapid.Check(tb, func(rt *rapid.T) {
+		tab := New(Config{Damping: Damping{Moves: 2, Within: time.Second, Hold: time.Second}, Ageing: time.Second})
+		heard := &mirror{entries: map[MAC][]Entry{}, seen: seen, fail: rt.Fatalf}
+		tab.Notify(heard.hear)
+		clock := rapid.SampledFrom([]time.Duration{0, (1<<32 - 30) * tick}).Draw(rt, "clock") // also when stamps wrap
+		tab.SetNexthops(1, []Remote{vtep1})
+		rt.Repeat(map[string]func(*rapid.T){
+			"learn": func(t *rapid.T) { tab.Learn(drawMAC(t), drawRemote(t), clock) },
+			"flap": func(t *rapid.T) {
+				mac := drawMAC(t)
+				for range rapid.IntRange(1, 3).Draw(t, "times") {
+					tab.Learn(mac, vtep1, clock)
+					tab.Learn(mac, vtep2, clock)
+				}
+			},
+			"wait":  func(t *rapid.T) { clock += time.Duration(rapid.IntRange(0, 15).Draw(t, "ticks")) * tick },
+			"sweep": func(*rapid.T) { tab.Age(clock) },
+			"touch": func(t *rapid.T) { tab.Touch(drawMAC(t), vtep1.Addr, clock) },
+			"set": func(t *rapid.T) {
+				_ = tab.Set(VerbReplace, drawMAC(t), Destination{Remote: vtep1, Kind: drawKind(t)}, clock)
+			},
+			"nhid":   func(t *rapid.T) { _ = tab.Set(VerbReplace, drawMAC(t), Destination{Nexthops: 1}, clock) },
+			"delete": func(t *rapid.T) { _ = tab.Del(drawMAC(t)) },
+			"remote": func(t *rapid.T) { tab.DelRemote(drawRemote(t)) },
+			"flush":  func(t *rapid.T) { tab.FlushIf(drawFilter(t)) },
+			"other": func(t *rapid.T) {
+				tab.SetDamping(Damping{Moves: rapid.IntRange(0, 3).Draw(t, "moves"), Within: time.Second, Hold: time.Second})
+			},
+			"": func(t *rapid.T) {
+				checkInternals(tb, tab)
+				list, _ := heard.all()
+				got := slices.Collect(tab.All(clock))
+				for i := range got {
+					got[i].Age = 0
+				}
+				if !slices.Equal(got, list) {
+					t.Fatalf("the table has %+v, its events tell %+v", got, list)
+				}
+			},
+		})
+	})
+	if seen[EventHeld] == 0 || seen[EventReleased] == 0 {
+		tb.Errorf("nothing was held or let go: %v", seen)
+	}
+}

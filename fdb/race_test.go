@@ -22,7 +22,7 @@ func rounds() uint32 {
 // returns must be one of its own.
 func TestConcurrent(t *testing.T) {
 	const hosts = 300
-	tab := New(Config{MaxEntries: hosts / 2, Ageing: time.Second})
+	tab := New(Config{MaxEntries: hosts / 2, Ageing: time.Second, Damping: Damping{Moves: 3, Within: time.Second, Hold: time.Second}})
 	own := func(i, n uint32) Remote { return Remote{vtep1.Addr, i<<16 | n&0xffff} }
 	var clock atomic.Int64 // in ticks
 	now := func() time.Duration { return time.Duration(clock.Load()) * tick }
@@ -106,6 +106,10 @@ func TestConcurrent(t *testing.T) {
 				tab.Add(group, own(i, 0))
 			case 12:
 				tab.DelFlood(own(i, 0))
+			case 13:
+				tab.SetDamping(Damping{Moves: rand.IntN(4), Hold: time.Second})
+			case 14:
+				tab.SetLearnRate(rand.IntN(2)*100, 10)
 			default:
 				tab.Age(now())
 				for _, r := range tab.Replicas(group) {
