@@ -311,6 +311,7 @@ func TestDampingEvents(tb *testing.T) {
 			},
 			"wait":  func(t *rapid.T) { clock += time.Duration(rapid.IntRange(0, 15).Draw(t, "ticks")) * tick },
 			"sweep": func(*rapid.T) { tab.Age(clock) },
+			"calm":  func(*rapid.T) { clock += 2 * time.Second; tab.Age(clock) },
 			"touch": func(t *rapid.T) { tab.Touch(drawMAC(t), vtep1.Addr, clock) },
 			"set": func(t *rapid.T) {
 				_ = tab.Set(VerbReplace, drawMAC(t), Destination{Remote: vtep1, Kind: drawKind(t)}, clock)

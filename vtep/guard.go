@@ -63,7 +63,7 @@ func (r Rate) limit() *rate.Limit {
 
 func (r Rate) check(name string) error {
 	if r.PerSecond < 0 || r.PerSecond > 1e9 || r.Burst < 0 || r.Burst > 1e9 || r.PerSecond == 0 && r.Burst != 0 {
-		return fmt.Errorf("Guard.%s: %d a second, %d at once: both are from 0 to 1e9, and the second needs the first", name, r.PerSecond, r.Burst)
+		return fmt.Errorf("VNIConfig.Guard.%s: %d a second, %d at once: both are from 0 to 1e9, and the second needs the first", name, r.PerSecond, r.Burst)
 	}
 	return nil
 }
@@ -78,11 +78,11 @@ type guardPolicy struct {
 func (g *Guard) policy() (p guardPolicy, err error) {
 	for _, a := range g.Allow {
 		if !a.IsValid() || a.Addr().Is4In6() {
-			return p, fmt.Errorf("Guard.Allow: %v is no prefix", a)
+			return p, fmt.Errorf("VNIConfig.Guard.Allow: %v is no prefix", a)
 		}
 	}
 	if g.Damping.Moves < 0 || g.Damping.Within < 0 || g.Damping.Hold < 0 {
-		return p, fmt.Errorf("Guard.Damping: %+v: nothing of it may be negative", g.Damping)
+		return p, fmt.Errorf("VNIConfig.Guard.Damping: %+v: nothing of it may be negative", g.Damping)
 	}
 	if err = g.LearnRate.check("LearnRate"); err != nil {
 		return p, err

@@ -47,22 +47,22 @@ type locals struct {
 func newLocals(g *Guard) (*locals, error) {
 	switch {
 	case g.AntiSpoof > AntiSpoofIP:
-		return nil, fmt.Errorf("Guard.AntiSpoof: no mode %d", g.AntiSpoof)
+		return nil, fmt.Errorf("VNIConfig.Guard.AntiSpoof: no mode %d", g.AntiSpoof)
 	case g.AntiSpoof == AntiSpoofOff && len(g.LocalMACs)+len(g.LocalIPs) > 0:
-		return nil, errors.New("Guard.LocalMACs and LocalIPs are of no use with AntiSpoofOff")
+		return nil, errors.New("VNIConfig.Guard.LocalMACs and LocalIPs are of no use with AntiSpoofOff")
 	case g.AntiSpoof == AntiSpoofOff:
 		return nil, nil
 	}
 	l := &locals{macs: make(map[vxlan.MAC]struct{}), ip: g.AntiSpoof == AntiSpoofIP}
 	for _, m := range g.LocalMACs {
 		if m.IsMulticast() || m.IsZero() {
-			return nil, fmt.Errorf("Guard.LocalMACs: %v is no station's", m)
+			return nil, fmt.Errorf("VNIConfig.Guard.LocalMACs: %v is no station's", m)
 		}
 		l.macs[m] = struct{}{}
 	}
 	for _, p := range g.LocalIPs {
 		if !p.IsValid() || p.Addr().Is4In6() {
-			return nil, fmt.Errorf("Guard.LocalIPs: %v is no prefix", p)
+			return nil, fmt.Errorf("VNIConfig.Guard.LocalIPs: %v is no prefix", p)
 		}
 		l.ips = append(l.ips, p.Masked())
 	}
