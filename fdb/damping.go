@@ -84,16 +84,41 @@ func (t *Table) wanders(key, v uint64, to Remote, stamp uint32) bool {
 	if m.moves++; m.moves < t.damping.Moves {
 		return false
 	}
+	t.keep(key, v, m, to, stamp)
+	return true
+}
+
+// keep begins to hold a MAC at its home. Called with mu held.
+func (t *Table) keep(key, v uint64, m *mover, to Remote, stamp uint32) {
 	m.held, m.until = true, stamp+uint32(t.hold)
 	if t.held++; t.held == 1 || later(t.release.Load(), m.until) {
 		t.release.Store(m.until)
 	}
 	what := EventKind(0)
-	if is != m.home {
+	if *t.current.Load().remote(v) != m.home {
 		what = EventMoved
 	}
-	t.put(key, m.home, v&user|held, stamp, what)
+	t.put(key, m.home, v&user|held, uint32(v), what)
 	t.tellHold(EventHeld, key, to)
+}
+
+// Hold holds the MAC of an entry where it is, as if it had moved too often, and says
+// whether it did: not where there is no Damping, or the entry does not move anyway.
+// It is for who takes over what another table held. now is as in Learn.
+func (t *Table) Hold(mac MAC, now time.Duration) bool {
+	key, stamp := keyOf(mac), stampOf(now)
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	a, v := t.entry(key)
+	if t.damping.Moves <= 0 || v == 0 || v&(static|ecmp|held) != 0 || len(t.movers) >= mostMovers {
+		return false
+	}
+	m := &mover{home: *a.remote(v), first: stamp}
+	if t.movers == nil {
+		t.movers = make(map[uint64]*mover)
+	}
+	t.movers[key] = m
+	t.keep(key, v, m, Remote{}, stamp)
 	return true
 }
 
@@ -109,6 +134,21 @@ func (t *Table) letGoDue(stamp uint32) {
 			delete(t.movers, key)
 		}
 	}
+}
+
+// Release lets MACs go that were held long enough, as Age does. It returns how long to
+// wait before the next is due, 0 when none is held. now is as in Learn.
+func (t *Table) Release(now time.Duration) time.Duration {
+	stamp := stampOf(now)
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.held > 0 && !later(t.release.Load(), stamp) {
+		t.letGoDue(stamp)
+	}
+	if t.held == 0 {
+		return 0
+	}
+	return time.Duration(max(int32(t.release.Load()-stamp), 1)) * tick
 }
 
 // letGo lets MACs go that are held and for which gone is true. Called with mu held.

@@ -88,10 +88,15 @@ func TestHoldIsTold(t *testing.T) {
 	}
 	*holds = nil
 	tab.Age(9900 * time.Millisecond)
+	if d := tab.Release(9700 * time.Millisecond); d != 300*time.Millisecond {
+		t.Errorf("the next is due in %v", d)
+	}
 	if len(*holds) > 0 {
 		t.Errorf("too early: %+v", *holds)
 	}
-	tab.Age(10 * time.Second)
+	if d := tab.Release(10 * time.Second); d != 0 {
+		t.Errorf("the next is due in %v when none is held", d)
+	}
 	at.Held = false
 	want := []Event{{EventReleased, at, Remote{}}}
 	if !slices.Equal(*holds, want) || !slices.Equal(all, want) || tab.Held() != 0 {
@@ -153,6 +158,27 @@ func TestHomeIsGone(t *testing.T) {
 	}
 	if e := tab.Get(hostA, 0)[0]; e.Remote != vtep2 {
 		t.Errorf("held at %v", e.Remote)
+	}
+}
+
+func TestHoldByHand(t *testing.T) {
+	tab := New(Config{Damping: Damping{Moves: 5, Hold: time.Second}})
+	tab.Learn(hostA, vtep1, 0)
+	_ = tab.Add(hostB, vtep1)
+	if !tab.Hold(hostA, 0) || tab.Hold(hostA, 0) || tab.Hold(hostB, 0) || tab.Hold(hostMAC(1), 0) || tab.Hold(MAC{}, 0) {
+		t.Error("it holds what it should not, or the reverse")
+	}
+	if o := tab.Learn(hostA, vtep2, 900*time.Millisecond); o != Held {
+		t.Error(o)
+	}
+	if o := tab.Learn(hostA, vtep2, time.Second); o != Moved {
+		t.Error(o)
+	}
+	checkInternals(t, tab)
+	off := New(Config{})
+	off.Learn(hostA, vtep1, 0)
+	if off.Hold(hostA, 0) {
+		t.Error("held without damping")
 	}
 }
 
@@ -309,10 +335,12 @@ func TestDampingEvents(tb *testing.T) {
 					tab.Learn(mac, vtep2, clock)
 				}
 			},
-			"wait":  func(t *rapid.T) { clock += time.Duration(rapid.IntRange(0, 15).Draw(t, "ticks")) * tick },
-			"sweep": func(*rapid.T) { tab.Age(clock) },
-			"calm":  func(*rapid.T) { clock += 2 * time.Second; tab.Age(clock) },
-			"touch": func(t *rapid.T) { tab.Touch(drawMAC(t), vtep1.Addr, clock) },
+			"wait":    func(t *rapid.T) { clock += time.Duration(rapid.IntRange(0, 15).Draw(t, "ticks")) * tick },
+			"by hand": func(t *rapid.T) { tab.Hold(drawMAC(t), clock) },
+			"let go":  func(*rapid.T) { tab.Release(clock) },
+			"sweep":   func(*rapid.T) { tab.Age(clock) },
+			"calm":    func(*rapid.T) { clock += 2 * time.Second; tab.Age(clock) },
+			"touch":   func(t *rapid.T) { tab.Touch(drawMAC(t), vtep1.Addr, clock) },
 			"set": func(t *rapid.T) {
 				_ = tab.Set(VerbReplace, drawMAC(t), Destination{Remote: vtep1, Kind: drawKind(t)}, clock)
 			},

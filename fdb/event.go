@@ -27,7 +27,7 @@ const (
 	// of a flood list (l2miss). A table cannot tell, its user does.
 	EventMissed
 	// EventHeld: an entry would have moved too often, and is held (Damping).
-	// Was is the remote that it wanted to move to.
+	// Was is the remote that it wanted to move to, if it is known.
 	EventHeld
 	// EventReleased: it may move again.
 	EventReleased

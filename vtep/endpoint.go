@@ -537,6 +537,8 @@ func (e *Endpoint) tellRefused(o *overlay) {
 func (e *Endpoint) sweep(ctx context.Context) {
 	timer := time.NewTimer(0)
 	defer timer.Stop()
+	release := time.NewTimer(longestSweep)
+	defer release.Stop()
 	for {
 		select {
 		case <-ctx.Done():
@@ -545,6 +547,10 @@ func (e *Endpoint) sweep(ctx context.Context) {
 		case <-e.hurry:
 		case <-e.holds.wake:
 			e.tellHolds()
+			release.Reset(e.release())
+			continue
+		case <-release.C:
+			release.Reset(e.release())
 			continue
 		}
 		next := longestSweep

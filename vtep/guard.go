@@ -71,6 +71,7 @@ func (r Rate) check(name string) error {
 // guardPolicy is a Guard made ready for the packet path.
 type guardPolicy struct {
 	allow  []netip.Prefix
+	learn  Rate
 	storm  *rate.Limit // nil: none
 	locals *locals     // nil: whatever the device sends
 }
@@ -91,7 +92,7 @@ func (g *Guard) policy() (p guardPolicy, err error) {
 		return p, err
 	}
 	p.allow = slices.Clone(g.Allow)
-	p.storm = g.Storm.limit()
+	p.learn, p.storm = g.LearnRate, g.Storm.limit()
 	p.locals, err = newLocals(g)
 	return p, err
 }
@@ -105,6 +106,14 @@ func (g *guardPolicy) admits(a netip.Addr) bool {
 func (o *overlay) guard(g *Guard) {
 	o.table.SetDamping(g.Damping)
 	o.table.SetLearnRate(g.LearnRate.PerSecond, g.LearnRate.burst())
+}
+
+// relearn calls f, which learns what was known before: as fast as it can.
+func (o *overlay) relearn(f func()) {
+	o.table.SetLearnRate(0, 0)
+	f()
+	r := o.policy.Load().guard.learn
+	o.table.SetLearnRate(r.PerSecond, r.burst())
 }
 
 // storms are what is left of a VNI's Guard.Storm, each way.

@@ -174,6 +174,10 @@ func TestHoldsAreLogged(t *testing.T) {
 		if f := logged.FilterMessageSnippet("is held").All()[0].ContextMap(); f["vtep"] != vtepA.String() || f["refused"] != vtepB.String() || f["vni"] != "10" {
 			t.Errorf("told %v", f)
 		}
+		time.Sleep(time.Minute + time.Second)
+		if n := count("may move again"); n != 1 {
+			t.Errorf("%d lines of its end", n)
+		}
 		flap(1, 5000)
 		if n := count("is held"); n < 2 || n > 2*mostHolds {
 			t.Errorf("%d lines for 5001 holds", n)
@@ -330,6 +334,65 @@ func TestAntiSpoof(t *testing.T) {
 			if c := p.counters(); want != (c.TxDropSpoofed == 0) || c.TxFrames+c.TxDropSpoofed != 1 {
 				t.Errorf("%s, %s: counters %+v", tc.name, antiSpoofs[mode], c)
 			}
+		}
+	}
+}
+
+// Who takes an endpoint over holds what it held, learns all that it knew however slow
+// learning is, and lets those speak that are still allowed.
+func TestGuardIsHandedOver(t *testing.T) {
+	setup := func(allow string) func(*VNIConfig) {
+		return func(c *VNIConfig) {
+			c.Peers = []netip.AddrPort{vtepA}
+			c.Guard = Guard{Allow: prefixes(allow), Damping: fdb.Damping{Moves: 2}, LearnRate: Rate{PerSecond: 2, Burst: 4}}
+		}
+	}
+	both := "192.168.52.0/24"
+	p := newRig(t).add(10, setup(both))
+	for range 2 {
+		p.arrive(vtepA.Addr(), raw(host, alice, 64))
+		p.arrive(vtepB.Addr(), raw(host, alice, 64))
+	}
+	stations := []vxlan.MAC{alice}
+	for i := range 20 {
+		stations = append(stations, vxlan.MAC{2, 8, 0, 0, 0, byte(i)})
+		p.arrive(vtepB.Addr(), raw(host, stations[i+1], 64))
+		p.rig.now += time.Second
+	}
+	state := func() State {
+		p.rig.e.mu.Lock()
+		defer p.rig.e.mu.Unlock()
+		return p.rig.e.state()
+	}()
+	want := p.rig.e.FDB(10)
+	if !slices.ContainsFunc(want, func(e EntryStatus) bool { return e.Held && e.MAC == alice }) || len(want) != 22 {
+		t.Fatalf("%+v", want)
+	}
+	next := newRig(t)
+	next.now = p.rig.now
+	q := next.add(10, setup(both))
+	next.e.Restore(state)
+	for i, e := range next.e.FDB(10) {
+		if e.MAC != want[i].MAC || e.VTEP != want[i].VTEP || e.Held != want[i].Held {
+			t.Errorf("%+v, want %+v", e, want[i])
+		}
+	}
+	if got := q.arrived(vtepB.Addr(), raw(host, alice, 64)); got != nil {
+		t.Error("what was held is delivered")
+	}
+	for range 10 {
+		q.arrive(vtepB.Addr(), raw(host, vxlan.MAC{2, 8, 1, 0, 0, byte(q.counters().RxFrames)}, 64))
+	}
+	if c := q.counters(); c.RxNotLearnedRate != 6 {
+		t.Errorf("afterwards it learns as fast as it likes: %+v", c)
+	}
+	strict := newRig(t)
+	strict.now = p.rig.now
+	strict.add(10, setup("192.0.2.0/24"))
+	strict.e.Restore(state)
+	for _, e := range strict.e.FDB(10) {
+		if e.VTEP == vtepB.Addr() {
+			t.Errorf("%+v is back", e)
 		}
 	}
 }

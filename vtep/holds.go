@@ -2,6 +2,7 @@ package vtep
 
 import (
 	"sync"
+	"time"
 
 	"github.com/govxlan/govxlan/fdb"
 	"github.com/govxlan/govxlan/internal/rate"
@@ -44,6 +45,27 @@ func (h *holds) note(v vxlan.VNI, ev fdb.Event) {
 	}
 }
 
+// refused is where a MAC wanted to be, where that is known.
+func refused(r fdb.Remote) zap.Field {
+	if !r.Addr.IsValid() {
+		return zap.Skip()
+	}
+	return zap.Stringer("refused", r)
+}
+
+// release lets MACs go that were held long enough, and returns when to look again.
+func (e *Endpoint) release() time.Duration {
+	next := longestSweep
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	for _, o := range e.overlays {
+		if d := o.table.Release(e.now()); d > 0 {
+			next = min(next, d)
+		}
+	}
+	return next
+}
+
 // tellHolds logs what note was told.
 func (e *Endpoint) tellHolds() {
 	h := &e.holds
@@ -60,7 +82,7 @@ func (e *Endpoint) tellHolds() {
 		at := []zap.Field{zap.Stringer("vni", x.vni), zap.Stringer("mac", vxlan.MAC(x.Entry.MAC)), zap.Stringer("vtep", x.Entry.Remote)}
 		if x.What == fdb.EventHeld {
 			e.log.Warn("a MAC keeps moving between VTEPs and is held: a loop, two stations with one MAC, or somebody takes its frames",
-				append(at, zap.Stringer("refused", x.Was))...)
+				append(at, refused(x.Was))...)
 		} else {
 			e.log.Info("a MAC may move again", at...)
 		}
