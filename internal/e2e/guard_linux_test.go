@@ -408,3 +408,78 @@ func TestAttackBySpoofing(t *testing.T) {
 		return "drops 3 of 3 (tx_drop_spoofed)"
 	})
 }
+
+// Programs in the kernel do not send for a VNI whose frames are checked, and receive
+// for it.
+func TestAntiSpoofBesidePrograms(t *testing.T) {
+	t.Parallel()
+	a, _, pa, pb := acceleratedPair(t, "spoofbpf", "--anti-spoof", "ip")
+	if s := pa.status(); s.VNIs[0].Datapath != "ebpf" {
+		t.Fatalf("datapath %q (%s)", s.VNIs[0].Datapath, s.VNIs[0].Reason)
+	}
+	before := pa.counters()
+	stopped(pa, pb, func() {
+		if err := firstGood(3, func() error { return pingOnce(a.Namespace, inner4B, 100) }); err == nil {
+			t.Error("frames left without being checked")
+		}
+	})
+	port := openPort(t, a.Namespace, pa.device(), false)
+	own, far := pa.status().VNIs[0].MAC, pb.status().VNIs[0].MAC
+	forged := ipFrame(far, own, false, 0, [2]uint16{1, 2}, []byte{1})
+	copy(forged[26:], []byte{10, 0, 1, 99}) // its source address
+	for range 3 {
+		port.send(forged)
+	}
+	pa.awaitCounters("what is forged", func(c vtep.Counters) bool { return c.TxDropSpoofed == before.TxDropSpoofed+3 })
+	ping(t, a.Namespace, inner4B, 3)
+}
+
+// A reload changes what may be sent, with the addresses of the device.
+func TestGuardReload(t *testing.T) {
+	t.Parallel()
+	hosts := newHosts(t, "guardreload", 2, wiring{})
+	a, b := hosts[0], hosts[1]
+	a.quiet(t)
+	file := filepath.Join(t.TempDir(), "govxlan.yaml")
+	write := func(more string) {
+		must(t, os.WriteFile(file, []byte("local: 192.168.52.203\nvnis:\n  - {vni: 4097, peers: [192.168.52.204], "+more+"}\n"), 0o600))
+	}
+	write("addr: [" + inner4A.String() + "/24], anti-spoof: ip")
+	p := up(t, a.Namespace, "--config", file)
+	c, err := b.ListenPacket("udp", addrPort(b.ip4, vxlan.Port).String())
+	must(t, err)
+	t.Cleanup(func() { c.Close() })
+	port := openPort(t, a.Namespace, p.device(), false)
+	var c0 vtep.Counters
+	try := func(what string, sent bool) {
+		t.Helper()
+		port.send(ipFrame(station(1), p.status().VNIs[0].MAC, false, 0, [2]uint16{1, 2}, []byte(what)))
+		before := c0
+		p.awaitCounters("one more", func(c vtep.Counters) bool {
+			c0 = c
+			return c.TxFrames+c.TxDropSpoofed > before.TxFrames+before.TxDropSpoofed
+		})
+		if got := c0.TxDropSpoofed == before.TxDropSpoofed; got != sent {
+			t.Errorf("%s: sent %v, want %v", what, got, sent)
+		}
+	}
+	try("the device's address", true)
+	for _, step := range []struct {
+		config, told string
+		sent         bool
+	}{
+		{"addr: [10.0.1.99/24], anti-spoof: ip", "changed VNI 4097: addr\n", false},
+		{"addr: [10.0.1.99/24], anti-spoof: ip, local-ip: " + inner4A.String(), "changed VNI 4097: local-ip\n", true},
+		{"addr: [10.0.1.99/24], anti-spoof: mac, local-mac: [\"02:00:00:00:00:09\"]", "changed VNI 4097: anti-spoof, local-mac, local-ip\n", true},
+		{"addr: [10.0.1.99/24], anti-spoof: ip, storm-control: 10, learn-rate: 5, mac-moves: 0", "changed VNI 4097: mac-moves, learn-rate, storm-control, anti-spoof, local-mac\n", false},
+	} {
+		write(step.config)
+		if o := p.ask("reload"); o.code != 0 || !strings.HasPrefix(o.stdout, step.told) {
+			t.Errorf("reload: %+v, want %q", o, step.told)
+		}
+		try(step.config, step.sent)
+	}
+	write("addr: [10.0.1.99/24], anti-spoof: sometimes")
+	p.denied(1, `anti-spoof "sometimes": give off, mac or ip`, "reload")
+	try("what was wrong changed nothing", false)
+}
