@@ -11,6 +11,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/govxlan/govxlan/fdb"
 	"github.com/govxlan/govxlan/internal/netlab"
 	"github.com/govxlan/govxlan/vtep"
 	"github.com/govxlan/govxlan/vxlan"
@@ -232,7 +233,16 @@ func (a *attacked) flood(t *testing.T) time.Duration {
 	f := testFrame(station(3), station(0), nil, 60, 0)
 	packet := append(header(8, 0, 4097, 0), f...)
 	mac := packet[vxlan.HeaderLen+6:]
-	for i := range floodMACs[a.program != nil] {
+	// On a busy machine many are lost before the VTEP sees them: then it takes more.
+	enough := func() bool {
+		if a.program == nil {
+			return true
+		}
+		c := a.program.counters()
+		return c.RxNotLearnedFull+c.RxNotLearnedRate > 0
+	}
+	n := floodMACs[a.program != nil]
+	for i := uint32(0); i < n || i < 10*n && (i%10_000 != 0 || !enough()); i++ {
 		mac[0], mac[1] = 0x06, 0
 		binary.BigEndian.PutUint32(mac[2:], i)
 		if _, err := a.friend.WriteTo(packet, a.friend.to); err != nil {
@@ -267,11 +277,11 @@ func TestAttackOnTable(t *testing.T) {
 		a.settle(t) // station 1 is learned
 		took := a.flood(t)
 		if a.program != nil {
-			return a.afterFlood(t, took, 65536)
+			return a.afterFlood(t, took, fdb.DefaultMaxEntries)
 		}
 		entries, err := a.h.FDB(a.device)
 		must(t, err)
-		if len(entries) < 70_000 {
+		if len(entries) <= fdb.DefaultMaxEntries {
 			t.Errorf("%d entries", len(entries))
 		}
 		return fmt.Sprintf("has %d entries of %d", len(entries), floodMACs[false])
@@ -324,18 +334,21 @@ func TestAttackByStorm(t *testing.T) {
 		most := 200 + int(100*time.Since(begin)/time.Second) + 1
 		wire := openPort(t, a.friend.h.Namespace, underlayDevice, false)
 		begin = time.Now()
-		for i := range storm / 10 {
-			port.send(testFrame(broadcast, station(2), nil, 60, uint32(i)))
+		burst := func() {
+			for i := range storm / 100 {
+				port.send(testFrame(broadcast, station(2), nil, 60, uint32(i)))
+			}
 		}
 		if a.program == nil {
 			out := 0
 			eventually(t, func() error {
+				burst()
 				for p := wire.recv(time.Time{}); p != nil; p = wire.recv(time.Time{}) {
 					if o, ok := parseOuter(p); ok && len(o.payload) > 8 && o.payload[8] == 0xFF {
 						out++
 					}
 				}
-				if out < storm/20 {
+				if out < storm/10 {
 					return fmt.Errorf("%d left", out)
 				}
 				return nil
@@ -343,17 +356,18 @@ func TestAttackByStorm(t *testing.T) {
 			if in < storm/2 {
 				t.Errorf("%d arrived", in)
 			}
-			return fmt.Sprintf("delivers %d of %d, sends at least %d of %d", in, storm, storm/20, storm/10)
+			return fmt.Sprintf("delivers %d of %d, sends %d of the host's", in, storm, out)
 		}
 		if c := a.program.counters(); in > most || in < 200 || c.RxDropStorm == 0 || c.RxBroadcast > uint64(most) {
 			t.Errorf("%d delivered, at most %d: counters %+v", in, most, c)
 		}
-		a.program.awaitCounters("all that the host sent", func(c vtep.Counters) bool { return c.TxFlooded+c.TxDropStorm >= storm/10 })
+		// What its queue has no room for, the TAP loses.
+		a.program.awaitCounters("what the host sent", func(c vtep.Counters) bool { burst(); return c.TxFlooded+c.TxDropStorm >= storm/10 })
 		c := a.program.counters()
 		if most := 200 + uint64(100*time.Since(begin)/time.Second) + 1; c.TxFlooded > most || c.TxDropStorm == 0 {
 			t.Errorf("at most %d: counters %+v", most, c)
 		}
-		return fmt.Sprintf("delivers %d of %d, sends %d of %d (rx_drop_storm, tx_drop_storm)", in, storm, c.TxFlooded, storm/10)
+		return fmt.Sprintf("delivers %d of %d, sends %d of %d of the host's (rx_drop_storm, tx_drop_storm)", in, storm, c.TxFlooded, c.TxFlooded+c.TxDropStorm)
 	})
 }
 
