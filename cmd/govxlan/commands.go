@@ -12,6 +12,7 @@ func commands() []*cobra.Command {
 		newDemoCommand(),
 		newDoctorCommand(),
 		newFDBCommand(),
+		newKeyCommand(),
 		newMonitorCommand(),
 		newNeighCommand(),
 		newNexthopCommand(),

@@ -102,6 +102,9 @@ func printStatus(w io.Writer, s control.Status, all bool) error {
 	for _, p := range s.Programs {
 		fmt.Fprint(w, wrap(strings.Join(p.Programs, ", "), "  programs on "+p.Device+", in their order: "))
 	}
+	if err := printTunnel(w, s.Tunnel); err != nil {
+		return err
+	}
 	if d := drops(s.Counters); d != "" {
 		fmt.Fprint(w, wrap(d, "  dropped before any VNI: "))
 	}

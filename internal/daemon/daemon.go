@@ -57,6 +57,12 @@ func Start(ctx context.Context, o Options) (_ *Daemon, err error) {
 	if err != nil {
 		return nil, err
 	}
+	if err := resolveTunnel(ctx, o.Config.Endpoint); err != nil {
+		if ctx.Err() != nil {
+			return nil, nil
+		}
+		return nil, err
+	}
 	unders, err := d.underlays(o.Config, peers)
 	if err != nil {
 		return nil, err
@@ -70,7 +76,7 @@ func Start(ctx context.Context, o Options) (_ *Daemon, err error) {
 	if err := o.Config.Endpoint.CheckFamilies(v4, v6); err != nil {
 		return nil, err
 	}
-	if d.conn, err = listenPatiently(ctx, o.Config, d.locals); err != nil {
+	if d.conn, err = listenPatiently(ctx, o.Config, d.locals, o.Log); err != nil {
 		return nil, &ListenError{Err: err, Local: d.locals}
 	}
 	e := o.Config.Endpoint
@@ -222,6 +228,7 @@ func (d *Daemon) look() {
 		peers[v.VNI] = list
 	}
 	w := newWay(d.config.Endpoint, true)
+	w.follow(d.conn)
 	for _, n := range d.networks {
 		list, ok := peers[n.spec.VNI]
 		if !ok {

@@ -8,6 +8,8 @@ import (
 
 	"github.com/govxlan/govxlan/internal/config"
 	"github.com/govxlan/govxlan/transport"
+	"github.com/govxlan/govxlan/transport/wireguard"
+	"go.uber.org/zap"
 )
 
 // ListenError is why the sockets of the underlay could not be opened; see the
@@ -21,11 +23,14 @@ func (e *ListenError) Error() string { return e.Err.Error() }
 func (e *ListenError) Unwrap() error { return e.Err }
 
 // listen opens the transport that was asked for.
-func listen(c *config.Config, local []netip.Addr) (transport.Conn, error) {
+func listen(c *config.Config, local []netip.Addr, log *zap.Logger) (transport.Conn, error) {
 	e := c.Endpoint
 	ttl := int(c.Sockets.TTL)
 	if c.Sockets.AutoTTL {
 		ttl = transport.TTLAuto
+	}
+	if e.WireGuard != nil {
+		return listenWireGuard(c, log)
 	}
 	if e.Packet {
 		return transport.ListenPacket(transport.PacketConfig{
@@ -49,11 +54,11 @@ func listen(c *config.Config, local []netip.Addr) (transport.Conn, error) {
 // listenPatiently is listen, but waits a little for a port that is held: where a
 // process was killed a moment ago, the kernel closes its sockets in the
 // background (those that an io_uring knows, behind the devices that go with it).
-func listenPatiently(ctx context.Context, c *config.Config, locals []netip.Addr) (transport.Conn, error) {
+func listenPatiently(ctx context.Context, c *config.Config, locals []netip.Addr, log *zap.Logger) (transport.Conn, error) {
 	const patience, pause = time.Second, 20 * time.Millisecond
 	for deadline := time.Now().Add(patience); ; {
-		conn, err := listen(c, locals)
-		if !errors.Is(err, transport.ErrPortInUse) || time.Now().After(deadline) {
+		conn, err := listen(c, locals, log)
+		if !errors.Is(err, transport.ErrPortInUse) && !errors.Is(err, wireguard.ErrPortInUse) || time.Now().After(deadline) {
 			return conn, err
 		}
 		select {
