@@ -13,6 +13,9 @@ type TunnelConn interface {
 	Tunnel() Tunnel
 	// SetMTU changes how long a packet in the tunnel may be, in bytes.
 	SetMTU(mtu int)
+	// Rebind has it forget which addresses of this host it has sent from, since
+	// they have changed.
+	Rebind() error
 }
 
 // Tunnel is a tunnel at one moment.

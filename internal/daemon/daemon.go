@@ -25,6 +25,7 @@ type Daemon struct {
 	server   *control.Server
 	locals   []netip.Addr
 	downs    downWatches
+	sources  []netip.Addr // that a tunnel sends from
 
 	source config.Source
 
@@ -228,7 +229,9 @@ func (d *Daemon) look() {
 		peers[v.VNI] = list
 	}
 	w := newWay(d.config.Endpoint, true)
-	w.follow(d.conn)
+	if !d.followTunnel(w) {
+		return
+	}
 	for _, n := range d.networks {
 		list, ok := peers[n.spec.VNI]
 		if !ok {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"net/netip"
+	"slices"
 
 	"github.com/govxlan/govxlan/internal/config"
 	"github.com/govxlan/govxlan/transport"
@@ -73,14 +74,14 @@ func (w *way) through(s *config.Spec, peers []netip.AddrPort) (*underlay, error)
 }
 
 // tunnelMTU is how long an IP packet in the tunnel may be, and which device of the
-// underlay says so. What the file says counts; else the ways to its peers.
+// underlay says so, "" when none does. What the file says counts; else the ways to its
+// peers.
 func (w *way) tunnelMTU() (mtu int, device string) {
 	c := w.endpoint.WireGuard
 	if c.MTU != 0 {
 		return c.MTU, c.File
 	}
-	mtu, device = wireguard.DefaultMTU, "tunnel"
-	known := false
+	mtu = wireguard.DefaultMTU
 	for i := range c.Peers {
 		// One that is not known yet may come by the default route, over IPv6.
 		to, overhead := c.Peers[i].Addr.Addr(), wireguard.OverheadIPv6
@@ -88,18 +89,49 @@ func (w *way) tunnelMTU() (mtu int, device string) {
 			overhead = wireguard.OverheadIPv4
 		}
 		r, ok := w.roadUnder(to)
-		if ok && (!known || r.mtu-overhead < mtu) {
-			// A loopback's 65,536 is more than the library takes at once.
-			mtu, device, known = min(r.mtu, 65535)-overhead, r.device, true
+		// A loopback's 65,536 is more than the library takes at once.
+		if fits := min(r.mtu, 65535) - overhead; ok && (device == "" || fits < mtu) {
+			mtu, device = fits, r.device
 		}
 	}
 	return mtu, device
 }
 
-// follow has a tunnel carry what the underlay does now.
-func (w *way) follow(conn transport.Conn) {
-	if c, ok := conn.(transport.TunnelConn); ok {
-		mtu, _ := w.tunnelMTU()
-		c.SetMTU(mtu)
+// followTunnel has a tunnel carry what the underlay does now, and send from the
+// addresses that this host has now: the library holds on to those that it had. It
+// returns false while no way to the other ends is there, and nothing to follow.
+func (d *Daemon) followTunnel(w *way) bool {
+	c, ok := d.conn.(transport.TunnelConn)
+	if !ok {
+		return true
 	}
+	mtu, device := w.tunnelMTU()
+	if device == "" {
+		return false
+	}
+	c.SetMTU(mtu)
+	var sources []netip.Addr
+	for _, p := range c.Tunnel().Peers {
+		if !p.Endpoint.IsValid() {
+			continue
+		}
+		if r, ok := w.roadUnder(p.Endpoint.Addr()); ok && r.source.IsValid() {
+			sources = append(sources, r.source)
+		}
+	}
+	if len(sources) == 0 {
+		return true
+	}
+	before := d.sources
+	d.sources = sources
+	fresh := func(a netip.Addr) bool { return !slices.Contains(before, a) }
+	if len(before) == 0 || !slices.ContainsFunc(sources, fresh) {
+		return true
+	}
+	if err := c.Rebind(); err != nil {
+		d.log.Error("the tunnel could not follow a change of this host's addresses", zap.Error(err))
+		return true
+	}
+	d.log.Info("this host's addresses changed, and the tunnel follows")
+	return true
 }

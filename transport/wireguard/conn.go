@@ -91,7 +91,8 @@ func Listen(cfg Config, opt Options) (*Conn, error) {
 		c.local[family(a)] = a
 	}
 	c.tun = newTunnel(c)
-	c.device = device.NewDevice(c.tun, conn.NewDefaultBind(), newLog(opt))
+	log := &logger{}
+	c.device = device.NewDevice(c.tun, conn.NewDefaultBind(), log.of(opt))
 	if err := c.device.IpcSet(c.settings()); err != nil {
 		c.device.Close()
 		return nil, fmt.Errorf("wireguard: configure: %w", err)
@@ -103,6 +104,7 @@ func Listen(cfg Config, opt Options) (*Conn, error) {
 		}
 		return nil, fmt.Errorf("wireguard: listen: %w", err)
 	}
+	log.open.Store(true)
 	return c, nil
 }
 
@@ -203,7 +205,20 @@ func (c *Conn) label(t *transport.Train, port uint16) uint32 {
 
 // SetMTU changes the MTU of the tunnel, in bytes: what is longer is refused from
 // now on.
-func (c *Conn) SetMTU(mtu int) { c.mtu.Store(int64(mtu)) }
+func (c *Conn) SetMTU(mtu int) {
+	if c.mtu.Swap(int64(mtu)) != int64(mtu) {
+		c.tun.remeasure() // packets are padded up to it
+	}
+}
+
+// Rebind opens the sockets on the underlay anew, and forgets from which of this
+// host's addresses each peer was sent to: for when those have changed.
+func (c *Conn) Rebind() error {
+	if err := c.device.BindUpdate(); err != nil {
+		return fmt.Errorf("wireguard: listen again: %w", err)
+	}
+	return nil
+}
 
 // Close: see transport.Conn.
 func (c *Conn) Close() error {

@@ -27,7 +27,7 @@ func checkSettings(t testing.TB, cfg *Config) {
 	c := &Conn{cfg: *cfg, opt: Options{Port: vxlan.Port}}
 	c.tun = newTunnel(c)
 	binds := bindtest.NewChannelBinds()
-	c.device = device.NewDevice(c.tun, binds[0], newLog(Options{}))
+	c.device = device.NewDevice(c.tun, binds[0], new(logger).of(Options{}))
 	defer c.Close()
 	if err := c.device.IpcSet(c.settings()); err != nil {
 		t.Errorf("%v\n%s", err, c.settings())
@@ -177,6 +177,9 @@ func TestRefused(t *testing.T) {
 		t.Errorf("heard %+v", heard)
 	}
 	a.SetMTU(1441)
+	if err := a.Rebind(); err != nil {
+		t.Fatal(err)
+	}
 	if n, err := s.Send([]transport.Train{{Buf: make([]byte, 1413), Addr: good.Addr}}); n != 1 || err != nil {
 		t.Errorf("after SetMTU: sent %d, %v", n, err)
 	}

@@ -16,15 +16,18 @@ type tunnel struct {
 	open     *request      // what Read is at; only for Read
 	id       uint16        // IPv4 identification; only for Read
 	receiver *receiver
-	events   chan tun.Event
 	closed   chan struct{}
 	once     sync.Once
+
+	events  chan tun.Event
+	mu      sync.Mutex
+	settled bool // events is closed
 }
 
 var _ tun.Device = (*tunnel)(nil)
 
 func newTunnel(c *Conn) *tunnel {
-	t := &tunnel{c: c, requests: make(chan *request), events: make(chan tun.Event), closed: make(chan struct{})}
+	t := &tunnel{c: c, requests: make(chan *request), events: make(chan tun.Event, 1), closed: make(chan struct{})}
 	t.receiver = newReceiver(t.closed)
 	return t
 }
@@ -89,6 +92,22 @@ func (t *tunnel) Close() error {
 func (t *tunnel) close() {
 	t.once.Do(func() {
 		close(t.closed)
+		t.mu.Lock()
+		defer t.mu.Unlock()
 		close(t.events)
+		t.settled = true
 	})
+}
+
+// remeasure has the library ask for the MTU again.
+func (t *tunnel) remeasure() {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.settled {
+		return
+	}
+	select {
+	case t.events <- tun.EventMTUUpdate:
+	default: // it is about to
+	}
 }
