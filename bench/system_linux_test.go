@@ -31,7 +31,7 @@ func TestSystemsAreComplete(t *testing.T) {
 			t.Errorf("system %+v", s)
 		}
 	}
-	if want := slices.Concat(DefaultSystems, PeerSystems); !slices.Equal(names, want) {
+	if want := slices.Concat(DefaultSystems, PeerSystems, EncryptedSystems); !slices.Equal(names, want) {
 		t.Errorf("systems %v, names %v", names, want)
 	}
 }
