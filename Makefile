@@ -29,12 +29,12 @@ PURE    := ./vxlan ./fdb ./internal/checksum ./internal/neighbour
 RACELESS := cmd/govxlan|internal/(demo|e2e|explain.*)
 
 # Programs that tests use, each with its Debian package.
-PROGRAMS := ip:iproute2 ping:iputils-ping tshark:tshark curl:curl tmux:tmux setpriv:util-linux nft:nftables iptables:iptables sysctl:procps wireguard-go:wireguard-go
+PROGRAMS := ip:iproute2 ping:iputils-ping tshark:tshark curl:curl tmux:tmux setpriv:util-linux systemctl:systemd nsenter:util-linux dpkg:dpkg nft:nftables iptables:iptables sysctl:procps wireguard-go:wireguard-go
 
 # The demo and many tests make network namespaces and TAP devices, as root or by
 # sudo. With GOVXLAN_SKIP_ROOT=1 such tests are skipped.
 SUDO := $(if $(GOVXLAN_SKIP_ROOT)$(filter 0,$(shell id -u)),,sudo)
-TEST := $(GO) test $(if $(SUDO),-exec '$(SUDO) -E env PATH=$(PATH) HOME=/root') -timeout 5m
+TEST := $(GO) test $(if $(SUDO),-exec '$(SUDO) -E env PATH=$(PATH) HOME=/root') -timeout 15m
 
 .PHONY: help
 help: ## list the targets
@@ -52,13 +52,53 @@ test: programs tun ## run all tests
 e2e: programs tun ## run the tests with real hosts, such as with GOVXLAN_E2E_DATAPATH=user
 	$(TEST) $(TESTFLAGS) ./internal/e2e
 
+# Where what is built goes.
+OUT ?= bin
+
+# Of the same source, the same bytes: nothing that is built knows when it was,
+# or where.
+VERSION ?= $(shell sed -n 's/^var version = "\(.*\)"/\1/p' cmd/govxlan/version.go)
+export SOURCE_DATE_EPOCH ?= $(shell git log -1 --format=%ct 2>/dev/null || echo 0)
+
 .PHONY: build
 build: ## build bin/govxlan
-	$(GO) build -o bin/ ./cmd/govxlan
+	$(GO) build -trimpath -ldflags '$(LDFLAGS) -X main.version=$(VERSION)' -o '$(OUT)/' ./cmd/govxlan
+
+.PHONY: man
+man: ## write the manual pages into bin/man
+	@rm -rf '$(OUT)/man' && mkdir -p '$(OUT)/man'
+	@$(GO) test ./cmd/govxlan -count=1 -run '^TestManPages$$' -man "$$(realpath '$(OUT)/man')" >/dev/null
 
 .PHONY: install
-install: build ## install it as $(PREFIX)/bin/govxlan
-	$(SUDO) install -D -m 755 bin/govxlan $(DESTDIR)$(PREFIX)/bin/govxlan
+install: build man ## install it below $(PREFIX), with manual pages, shell completion and systemd units
+	$(SUDO) install -D -m 755 '$(OUT)/govxlan' '$(DESTDIR)$(PREFIX)/bin/govxlan'
+	@$(SUDO) install -d '$(DESTDIR)$(PREFIX)/share/man/man8' '$(DESTDIR)$(PREFIX)/lib/systemd/system' \
+		'$(DESTDIR)$(PREFIX)/share/doc/govxlan'
+	@for page in '$(OUT)'/man/*.8; do \
+		gzip -9nc "$$page" | $(SUDO) tee '$(DESTDIR)$(PREFIX)/share/man/man8/'"$${page##*/}.gz" >/dev/null; \
+	done
+	@for shell in bash:bash-completion/completions/govxlan zsh:zsh/vendor-completions/_govxlan fish:fish/vendor_completions.d/govxlan.fish; do \
+		file='$(DESTDIR)$(PREFIX)/share/'"$${shell#*:}"; \
+		$(SUDO) install -d "$${file%/*}"; \
+		'$(OUT)/govxlan' completion "$${shell%%:*}" | $(SUDO) tee "$$file" >/dev/null; \
+	done
+	@for unit in govxlan.service govxlan@.service; do \
+		sed 's,/usr/bin/govxlan,$(PREFIX)/bin/govxlan,' "cmd/govxlan/dist/$$unit" \
+		| $(SUDO) tee '$(DESTDIR)$(PREFIX)/lib/systemd/system/'"$$unit" >/dev/null; \
+	done
+	@$(SUDO) install -m 644 cmd/govxlan/dist/copyright cmd/govxlan/dist/Dockerfile '$(DESTDIR)$(PREFIX)/share/doc/govxlan'
+	@gzip -9nc CHANGELOG.md | $(SUDO) tee '$(DESTDIR)$(PREFIX)/share/doc/govxlan/CHANGELOG.md.gz' >/dev/null
+	@$(SUDO) install -D -m 644 cmd/govxlan/dist/govxlan.yaml '$(DESTDIR)$(PREFIX)/share/doc/govxlan/examples/govxlan.yaml'
+
+# nfpm has a module file of its own: the program has nothing to do with what it
+# depends on.
+.PHONY: deb
+deb: ## build bin/govxlan_*.deb
+	@rm -rf '$(OUT)/deb'
+	@$(MAKE) --no-print-directory install SUDO= DESTDIR='$(OUT)/deb' PREFIX=/usr LDFLAGS='-s -w'
+	@chmod -R u=rwX,go=rX '$(OUT)/deb'
+	VERSION=$(VERSION) STAGE='$(OUT)/deb' DEB_ARCH=$$($(GO) env GOARCH) \
+		$(GO) tool -modfile=cmd/govxlan/dist/nfpm.mod nfpm package -f cmd/govxlan/dist/nfpm.yaml -p deb -t '$(OUT)/'
 
 .PHONY: vet
 vet: ## run go vet

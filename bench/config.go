@@ -84,8 +84,8 @@ var DefaultSystems = []string{Veth, Kernel, GovxlanEBPF, Govxlan, GovxlanPlain}
 // PeerSystems must be installed.
 var PeerSystems = []string{WireGuardGo, Fastd, Tinc, OpenVPN, OpenVSwitch}
 
-// EncryptedSystems are Ethernet over an encrypted underlay; they are measured when
-// they are named.
+// EncryptedSystems carry Ethernet over an encrypted underlay. The first one has to
+// be named to be measured.
 var EncryptedSystems = []string{GovxlanWireGuard, WireGuardVXLAN}
 
 // The modes of the underlay.

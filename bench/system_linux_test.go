@@ -70,7 +70,7 @@ func TestPeers(t *testing.T) {
 		}
 	}
 	for _, s := range r.Systems[1:] {
-		if s.Version == "" || s.OverlayMTU < 1400 || s.LargestPacket[ModeWire] > wireBytes {
+		if s.Version == "" || s.OverlayMTU < 1390 || s.LargestPacket[ModeWire] > wireBytes {
 			t.Errorf("%+v", s)
 		}
 	}

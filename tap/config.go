@@ -14,6 +14,10 @@ var (
 	ErrPermission = errors.New("not permitted")
 	// ErrExists: a device of that name is there already.
 	ErrExists = errors.New("a device of that name exists")
+	// ErrBusy: another process has the persistent device open.
+	ErrBusy = errors.New("another process has it open")
+	// ErrForeign: the device that is there is none to go on with.
+	ErrForeign = errors.New("not a device to go on with")
 	// ErrNoBridge: Config.Bridge does not exist or is no bridge.
 	ErrNoBridge = errors.New("no such bridge")
 )
@@ -40,6 +44,11 @@ type Config struct {
 	// that is a bridge port: what other ports send is not built for this one,
 	// and the kernel takes what is larger apart before we see it.
 	SuperframeBytes int
+	// Adopt goes on with a device of that name that is there, if it is a TAP that
+	// persists (Persistent) and that nobody has open: with its index, addresses,
+	// routes and bridge. Otherwise Open returns ErrForeign or ErrBusy. Where
+	// there is none one is made. Linux only. Optional.
+	Adopt bool
 	// Offload are the features wanted; those that the kernel refuses are left
 	// out. 0 = none: a plain device, opened through songgao/water.
 	Offload Features

@@ -45,9 +45,10 @@
 // # Devices
 //
 // [Open] makes a device: in another network namespace, with MTU, MAC,
-// addresses, as a port of a bridge, with several queues. It never touches one
-// that exists. The device disappears with Close, or with the process, however
-// that ends. With Config.Offload the device is opened directly; without, and on
+// addresses, as a port of a bridge, with several queues. It touches one that
+// exists only where Config.Adopt asks for that. The device disappears with Close,
+// or with the process, however that ends, unless it persists ([Persistent]).
+// [Inherit] goes on with the device of another process. With Config.Offload the device is opened directly; without, and on
 // other systems than Linux, through songgao/water. A feature that the device
 // lacks is done in software by its Writer, so callers need not look at
 // [Features] but for speed.

@@ -91,7 +91,7 @@ func watchMTU(index int, mtu *atomic.Int32) (stop func(), err error) {
 	w.mu.Lock()
 	w.mtus[index] = &watchedMTU{now: mtu}
 	w.mu.Unlock()
-	return sync.OnceFunc(func() { w.forget(index) }), nil
+	return sync.OnceFunc(func() { w.forget(index, mtu) }), nil
 }
 
 // subscribe opens the socket, in the calling thread's namespace.
@@ -147,12 +147,16 @@ func (w *linkWatch) take(u *netlink.LinkUpdate) {
 	}
 }
 
-// forget ends the watch of one device; the last one closes the socket.
-func (w *linkWatch) forget(index int) {
+// forget ends the watch of one device, unless another has taken its place by
+// inheriting it; the last one closes the socket.
+func (w *linkWatch) forget(index int, mtu *atomic.Int32) {
 	watches.mu.Lock()
 	defer watches.mu.Unlock()
 	w.mu.Lock()
 	defer w.mu.Unlock()
+	if m := w.mtus[index]; m == nil || m.now != mtu {
+		return
+	}
 	delete(w.mtus, index)
 	if len(w.mtus) == 0 {
 		close(w.done)

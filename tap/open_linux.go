@@ -32,6 +32,7 @@ type linuxDevice struct {
 	features features
 	header   int // length of the virtio-net header: HeaderLen or 0
 	queues   []*queue
+	persist  atomic.Bool
 
 	closeOnce sync.Once
 	closeErr  error
@@ -43,9 +44,10 @@ type queue struct{ fd *descriptor.FD }
 var _ Device = (*linuxDevice)(nil)
 
 // Open creates a TAP device, configures it and sets it up. The device
-// disappears with Close, or with the process, however that ends. On failure
-// nothing is left behind. Errors are wrapped with the name of the device; see
-// the package's Err variables.
+// disappears with Close, or with the process, however that ends, unless
+// it persists (Persistent). On failure nothing is left behind that was not there
+// before. Errors are wrapped with the name of the device; see the package's Err
+// variables.
 func Open(cfg Config) (Device, error) {
 	if !validName(cfg.Name) {
 		return nil, fmt.Errorf("tap %q: a device name has 1 to %d bytes, none of them a space, '/', ':' or '%%', and is not '.' or '..'", cfg.Name, unix.IFNAMSIZ-1)
@@ -80,8 +82,15 @@ func open(cfg Config) (_ *linuxDevice, err error) {
 	defer links.Close()
 	// TUNSETIFF would attach to a device that is there already, and Close
 	// would then take somebody else's away.
-	if _, err := links.LinkByName(cfg.Name); err == nil {
-		return nil, ErrExists
+	multi, found := cfg.Queues > 1, false
+	if link, err := links.LinkByName(cfg.Name); err == nil {
+		if !cfg.Adopt {
+			return nil, existing(link)
+		}
+		if multi, err = adoptable(link, cfg.Queues); err != nil {
+			return nil, err
+		}
+		found = true
 	}
 
 	d := &linuxDevice{name: cfg.Name, netns: cfg.Netns, unwatch: func() {}}
@@ -96,17 +105,25 @@ func open(cfg Config) (_ *linuxDevice, err error) {
 	}
 	for len(d.queues) < cfg.Queues {
 		if d.header != 0 {
-			err = d.openQueue(cfg.Queues > 1)
+			err = d.openQueue(multi)
 		} else {
-			err = d.openPlainQueue(cfg.Queues > 1)
+			err = d.openPlainQueue(multi, found)
 		}
 		if err != nil {
 			return nil, err
 		}
+		if found && len(d.queues) == 1 && d.features.load()&Checksum == 0 {
+			// What was granted to the one before us still holds, and would
+			// bring frames whose header nobody hears of.
+			if err := d.queues[0].setOffload(0); err != nil {
+				return nil, err
+			}
+		}
 	}
-	if err := d.configure(links, cfg); err != nil {
+	if err := d.configure(links, cfg, found); err != nil {
 		return nil, err
 	}
+	d.persist.Store(found)
 	return d, nil
 }
 
@@ -140,11 +157,12 @@ func (d *linuxDevice) openQueue(multi bool) error {
 	return nil
 }
 
-// openPlainQueue opens one descriptor without any offload.
-func (d *linuxDevice) openPlainQueue(multi bool) error {
+// openPlainQueue opens one descriptor without any offload. water would have a
+// device that persists do so no longer.
+func (d *linuxDevice) openPlainQueue(multi, persist bool) error {
 	ifc, err := water.New(water.Config{
 		DeviceType:             water.TAP,
-		PlatformSpecificParams: water.PlatformSpecificParams{Name: d.name, MultiQueue: multi},
+		PlatformSpecificParams: water.PlatformSpecificParams{Name: d.name, MultiQueue: multi, Persist: persist},
 	})
 	if err != nil {
 		var errno syscall.Errno
@@ -234,8 +252,9 @@ func setOffload(fd int, want Features) Features {
 	return VnetHeader
 }
 
-// configure gives the device what cfg asks for and sets it up.
-func (d *linuxDevice) configure(links *netlink.Handle, cfg Config) error {
+// configure gives the device what cfg asks for and sets it up. One that was there
+// may have some of it already.
+func (d *linuxDevice) configure(links *netlink.Handle, cfg Config, there bool) error {
 	link, err := links.LinkByName(d.name)
 	if err != nil {
 		return fmt.Errorf("find: %w", err)
@@ -260,7 +279,7 @@ func (d *linuxDevice) configure(links *netlink.Handle, cfg Config) error {
 		}
 	}
 	for _, a := range cfg.Addrs {
-		if err := links.AddrAdd(link, ipAddr(a)); err != nil {
+		if err := links.AddrAdd(link, ipAddr(a)); err != nil && !(there && errors.Is(err, unix.EEXIST)) {
 			if a.Addr().Is6() && cfg.MTU != 0 && cfg.MTU < 1280 {
 				return fmt.Errorf("add address %v: %w: IPv6 needs an MTU of 1280 at least, and this is %d", a, err, cfg.MTU)
 			}

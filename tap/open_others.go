@@ -3,6 +3,7 @@
 package tap
 
 import (
+	"errors"
 	"fmt"
 	"net"
 	"sync"
@@ -17,6 +18,9 @@ func Open(cfg Config) (Device, error) {
 	if cfg.Netns != "" || cfg.Bridge != "" || len(cfg.Addrs) > 0 || cfg.MAC != nil {
 		return nil, fmt.Errorf("tap %s: namespace, bridge, addresses and MAC can be set on Linux only: configure the device by hand", cfg.Name)
 	}
+	if cfg.Adopt {
+		return nil, fmt.Errorf("tap %s: a device that outlives its process is for Linux only: %w", cfg.Name, errors.ErrUnsupported)
+	}
 	ifc, err := water.New(water.Config{DeviceType: water.TAP})
 	if err != nil {
 		return nil, fmt.Errorf("tap: %w", err)
@@ -30,6 +34,16 @@ func Open(cfg Config) (Device, error) {
 		mtu = cfg.MTU
 	}
 	return &waterDevice{ifc: ifc, mac: mac, mtu: mtu}, nil
+}
+
+// Inherit is for Linux only.
+func Inherit(cfg Config, _ Handover, _ []int) (Device, error) {
+	return nil, fmt.Errorf("tap %s: go on with the device of another process: %w", cfg.Name, errors.ErrUnsupported)
+}
+
+// Remove is for Linux only.
+func Remove(name, _ string) error {
+	return fmt.Errorf("tap %s: remove a device that persists: %w", name, errors.ErrUnsupported)
 }
 
 // waterDevice is a TAP read and written one frame a call.

@@ -71,6 +71,12 @@
 // send to those ports are dropped by the kernel. ListenPacket uses every port of
 // the range, and no socket is bound to them.
 //
+// # Another process
+//
+// InheritUDP goes on with the sockets of another process, by copies of its
+// descriptors ([Transferable]): ports, memberships and what waits in the sockets
+// go over.
+//
 // # Multicast groups
 //
 // A Conn of ListenUDP or of a [Network] is a [GroupConn] too. ListenUDP receives

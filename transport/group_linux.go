@@ -93,6 +93,10 @@ func (c *udpConn) Join(group netip.Addr, device string, tell func(error)) (_ Gro
 		if err := c.watchLinks(); err != nil {
 			return err
 		}
+		if was, ok := c.take(group, device); ok {
+			g.udpReceiver, g.joined, g.state.Joins = newUDPReceiver(was.sock, &c.empty), was.Joined, was.Joins
+			return nil
+		}
 		return g.open()
 	}); err != nil {
 		return nil, err

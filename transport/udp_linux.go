@@ -42,6 +42,9 @@ type udpConn struct {
 
 	zones  zones
 	groups groups
+	// inherited are the memberships of InheritUDP that no Join has taken.
+	// Guarded by groups.mu.
+	inherited map[netip.Addr]inheritedGroup
 
 	dontFragment bool                          // UDPConfig.DontFragment
 	hear         atomic.Pointer[func(*TooBig)] // HearTooBig
@@ -73,28 +76,10 @@ var (
 // local address to receive from, and a set of sending ones whose ports stand
 // for inner flows. On failure nothing stays open.
 func ListenUDP(cfg UDPConfig) (Conn, error) {
-	if cfg.Port == 0 {
-		cfg.Port = 4789
+	if err := cfg.complete(); err != nil {
+		return nil, err
 	}
-	if cfg.SourcePortLo == 0 && cfg.SourcePortHi == 0 {
-		cfg.SourcePortLo, cfg.SourcePortHi = 49152, 65535
-	}
-	if cfg.SourcePortLo > cfg.SourcePortHi {
-		return nil, fmt.Errorf("source ports %d-%d: the first is larger than the last", cfg.SourcePortLo, cfg.SourcePortHi)
-	}
-	if cfg.Receivers < 1 {
-		cfg.Receivers = 1
-	}
-	if cfg.TTL == 0 {
-		cfg.TTL = 64
-	}
-	if len(cfg.Local) == 0 {
-		return nil, errors.New("no local address given")
-	}
-	if cfg.MulticastTTL == 0 {
-		cfg.MulticastTTL = 1
-	}
-	c := &udpConn{zones: zones{netns: cfg.Netns}, groups: groups{cfg: cfg}, ttl: cfg.TTL, dontFragment: cfg.DontFragment}
+	c := newUDPConn(cfg)
 	err := namespace.Do(cfg.Netns, func() error {
 		seen := [2]bool{}
 		for _, local := range cfg.Local {
@@ -119,6 +104,44 @@ func ListenUDP(cfg UDPConfig) (Conn, error) {
 	}
 	c.levelSenders()
 	return c, nil
+}
+
+// complete fills in the defaults.
+func (cfg *UDPConfig) complete() error {
+	if cfg.Port == 0 {
+		cfg.Port = 4789
+	}
+	if cfg.SourcePortLo == 0 && cfg.SourcePortHi == 0 {
+		cfg.SourcePortLo, cfg.SourcePortHi = 49152, 65535
+	}
+	if cfg.SourcePortLo > cfg.SourcePortHi {
+		return fmt.Errorf("source ports %d-%d: the first is larger than the last", cfg.SourcePortLo, cfg.SourcePortHi)
+	}
+	if cfg.Receivers < 1 {
+		cfg.Receivers = 1
+	}
+	if cfg.TTL == 0 {
+		cfg.TTL = 64
+	}
+	if len(cfg.Local) == 0 {
+		return errors.New("no local address given")
+	}
+	if cfg.MulticastTTL == 0 {
+		cfg.MulticastTTL = 1
+	}
+	return nil
+}
+
+// single says whether datagrams leave one by one.
+func (cfg *UDPConfig) single(v6 bool) bool {
+	if v6 {
+		return cfg.ZeroChecksum6
+	}
+	return cfg.ZeroChecksum4
+}
+
+func newUDPConn(cfg UDPConfig) *udpConn {
+	return &udpConn{zones: zones{netns: cfg.Netns}, groups: groups{cfg: cfg}, ttl: cfg.TTL, dontFragment: cfg.DontFragment}
 }
 
 // levelSenders gives both families as many places for source ports, so that
@@ -219,10 +242,9 @@ func (c *udpConn) openSenders(cfg *UDPConfig, local netip.Addr) error {
 // open opens and binds one socket with what all of ours have in common. reuse is
 // SO_REUSEPORT, SO_REUSEADDR or 0.
 func (c *udpConn) open(cfg *UDPConfig, at netip.AddrPort, reuse int) (_ *socket, err error) {
-	domain, level := unix.AF_INET, unix.IPPROTO_IP
-	v6 := at.Addr().Is6()
+	domain, v6 := unix.AF_INET, at.Addr().Is6()
 	if v6 {
-		domain, level = unix.AF_INET6, unix.IPPROTO_IPV6
+		domain = unix.AF_INET6
 	}
 	fd, err := unix.Socket(domain, unix.SOCK_DGRAM|unix.SOCK_NONBLOCK|unix.SOCK_CLOEXEC, unix.IPPROTO_UDP)
 	if err != nil {
@@ -234,44 +256,8 @@ func (c *udpConn) open(cfg *UDPConfig, at netip.AddrPort, reuse int) (_ *socket,
 		}
 	}()
 
-	// PMTUDISC_INTERFACE: the device's MTU is the limit, DF is clear, nothing
-	// is fragmented here, and forged ICMP cannot lower it. PMTUDISC_PROBE: the
-	// same with DF set.
-	discover := unix.IP_PMTUDISC_INTERFACE
-	if cfg.DontFragment {
-		discover = unix.IP_PMTUDISC_PROBE
-	}
-	options := []option{
-		{unix.IPPROTO_IP, unix.IP_MTU_DISCOVER, discover, "IP_MTU_DISCOVER"},
-		{unix.IPPROTO_IP, unix.IP_TTL, cfg.TTL, "IP_TTL"},
-		{unix.IPPROTO_IP, unix.IP_MULTICAST_TTL, cfg.MulticastTTL, "IP_MULTICAST_TTL"},
-		// Nothing of our own comes back, and nothing of groups that only
-		// others on this host have joined.
-		{unix.IPPROTO_IP, unix.IP_MULTICAST_LOOP, 0, "IP_MULTICAST_LOOP"},
-		{unix.IPPROTO_IP, unix.IP_MULTICAST_ALL, 0, "IP_MULTICAST_ALL"},
-	}
-	if v6 {
-		options = []option{
-			{level, unix.IPV6_V6ONLY, 1, "IPV6_V6ONLY"},
-			{level, unix.IPV6_MTU_DISCOVER, discover, "IPV6_MTU_DISCOVER"},
-			{level, unix.IPV6_UNICAST_HOPS, cfg.TTL, "IPV6_UNICAST_HOPS"},
-			{level, unix.IPV6_MULTICAST_HOPS, cfg.MulticastTTL, "IPV6_MULTICAST_HOPS"},
-			{level, unix.IPV6_MULTICAST_LOOP, 0, "IPV6_MULTICAST_LOOP"},
-			{level, unix.IPV6_MULTICAST_ALL, 0, "IPV6_MULTICAST_ALL"},
-		}
-	}
-	options = append(options, outerOptions(cfg, v6)...)
-	if reuse != 0 {
-		options = append(options, option{unix.SOL_SOCKET, reuse, 1, "SO_REUSEPORT or SO_REUSEADDR"})
-	}
-	for _, o := range options {
-		err := unix.SetsockoptInt(fd, o.level, o.name, o.value)
-		if err == unix.ENOPROTOOPT && o.name == unix.IPV6_MULTICAST_ALL && o.level == unix.IPPROTO_IPV6 {
-			continue // before Linux 4.20: such datagrams do not reach the address that we are bound to
-		}
-		if err != nil {
-			return nil, os.NewSyscallError("setsockopt "+o.what, err)
-		}
+	if err := setOptions(fd, cfg, v6, reuse, false); err != nil {
+		return nil, err
 	}
 	bufferSize(fd, unix.SO_SNDBUFFORCE, unix.SO_SNDBUF, sendBuffer)
 	if cfg.Device != "" {
@@ -294,11 +280,56 @@ func (c *udpConn) open(cfg *UDPConfig, at netip.AddrPort, reuse int) (_ *socket,
 		}
 		return nil, fmt.Errorf("bind %v: %w", at, err)
 	}
-	single := cfg.ZeroChecksum4
-	if v6 {
-		single = cfg.ZeroChecksum6
+	return &socket{fd: descriptor.New(fd, "udp"), port: at.Port(), v6: v6, single: cfg.single(v6), zones: &c.zones}, nil
+}
+
+// setOptions sets what all our sockets have in common, but for buffers and
+// addresses.
+func setOptions(fd int, cfg *UDPConfig, v6 bool, reuse int, bound bool) error {
+	// PMTUDISC_INTERFACE: the device's MTU is the limit, DF is clear, nothing
+	// is fragmented here, and forged ICMP cannot lower it. PMTUDISC_PROBE: the
+	// same with DF set.
+	discover := unix.IP_PMTUDISC_INTERFACE
+	if cfg.DontFragment {
+		discover = unix.IP_PMTUDISC_PROBE
 	}
-	return &socket{fd: descriptor.New(fd, "udp"), port: at.Port(), v6: v6, single: single, zones: &c.zones}, nil
+	options := []option{
+		{unix.IPPROTO_IP, unix.IP_MTU_DISCOVER, discover, "IP_MTU_DISCOVER"},
+		{unix.IPPROTO_IP, unix.IP_TTL, cfg.TTL, "IP_TTL"},
+		{unix.IPPROTO_IP, unix.IP_MULTICAST_TTL, cfg.MulticastTTL, "IP_MULTICAST_TTL"},
+		// Nothing of our own comes back, and nothing of groups that only
+		// others on this host have joined.
+		{unix.IPPROTO_IP, unix.IP_MULTICAST_LOOP, 0, "IP_MULTICAST_LOOP"},
+		{unix.IPPROTO_IP, unix.IP_MULTICAST_ALL, 0, "IP_MULTICAST_ALL"},
+	}
+	if v6 {
+		const level = unix.IPPROTO_IPV6
+		options = []option{
+			{level, unix.IPV6_V6ONLY, 1, "IPV6_V6ONLY"},
+			{level, unix.IPV6_MTU_DISCOVER, discover, "IPV6_MTU_DISCOVER"},
+			{level, unix.IPV6_UNICAST_HOPS, cfg.TTL, "IPV6_UNICAST_HOPS"},
+			{level, unix.IPV6_MULTICAST_HOPS, cfg.MulticastTTL, "IPV6_MULTICAST_HOPS"},
+			{level, unix.IPV6_MULTICAST_LOOP, 0, "IPV6_MULTICAST_LOOP"},
+			{level, unix.IPV6_MULTICAST_ALL, 0, "IPV6_MULTICAST_ALL"},
+		}
+	}
+	options = append(options, outerOptions(cfg, v6)...)
+	if reuse != 0 {
+		options = append(options, option{unix.SOL_SOCKET, reuse, 1, "SO_REUSEPORT or SO_REUSEADDR"})
+	}
+	for _, o := range options {
+		err := unix.SetsockoptInt(fd, o.level, o.name, o.value)
+		if err == unix.EINVAL && bound && o.name == unix.IPV6_V6ONLY && o.level == unix.IPPROTO_IPV6 {
+			continue // to be set before bind
+		}
+		if err == unix.ENOPROTOOPT && o.name == unix.IPV6_MULTICAST_ALL && o.level == unix.IPPROTO_IPV6 {
+			continue // before Linux 4.20: such datagrams do not reach the address that we are bound to
+		}
+		if err != nil {
+			return os.NewSyscallError("setsockopt "+o.what, err)
+		}
+	}
+	return nil
 }
 
 // prepareReceiver sets what only a receiving socket needs, and finds out what
@@ -427,6 +458,7 @@ func (c *udpConn) String() string { return "udp" }
 
 func (c *udpConn) Close() error {
 	c.closeOnce.Do(func() {
+		c.Settle()
 		c.closeGroups()
 		for _, s := range c.all {
 			s.fd.Close()

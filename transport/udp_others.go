@@ -10,6 +10,12 @@ func ListenUDP(UDPConfig) (Conn, error) {
 	return nil, &unsupportedError{}
 }
 
+// InheritUDP is for Linux only; it returns an error that wraps
+// errors.ErrUnsupported.
+func InheritUDP(UDPConfig, Handover, []int) (Conn, error) {
+	return nil, &unsupportedError{}
+}
+
 type unsupportedError struct{}
 
 func (*unsupportedError) Error() string {

@@ -3,6 +3,7 @@ package vtep
 import (
 	"cmp"
 	"errors"
+	"fmt"
 	"net/netip"
 	"slices"
 	"sync"
@@ -44,6 +45,10 @@ type accelerator struct {
 	refused map[int]bool // devices of the underlay that the programs cannot be attached to
 	told    bool         // that the maps are full
 	closed  bool
+
+	policies *datapath.Policies // nil: the kernel knows no IPsec
+	captured bool               // somebody sees all
+	secured  bool               // there are IPsec policies
 
 	attach  chan struct{} // there is something in waiting
 	waiting []*overlay    // whose TAP is to be attached to
@@ -104,7 +109,18 @@ func newAccelerator(e *Endpoint) (*accelerator, error) {
 	a.origin = ts.Nano() - int64(e.now())
 	// Trains of datagrams are none that the programs could carry.
 	conn.SetGRO(false)
+	if a.policies, err = datapath.FollowPolicies(a.under.Netns); err != nil {
+		return nil, errors.Join(fmt.Errorf("follow IPsec policies: %w", err), a.close())
+	}
 	a.ended.Go(func() { a.attachAll(e) })
+	if a.policies != nil {
+		a.secure()
+		a.ended.Go(func() {
+			for a.policies.Wait() {
+				a.secure()
+			}
+		})
+	}
 	return a, nil
 }
 
@@ -122,6 +138,7 @@ func (a *accelerator) close() error {
 		return nil
 	}
 	close(a.attach)
+	a.policies.Close()
 	a.ended.Wait()
 	return a.path.Close()
 }
@@ -212,12 +229,48 @@ func (a *accelerator) carry(o *overlay) error {
 	})
 }
 
-// pause has every frame come to the endpoint, which shows it to who captures, or
+// capture has every frame come to the endpoint, which shows it to who captures, or
 // no longer.
-func (a *accelerator) pause(on bool) {
-	if a != nil {
-		_ = a.path.Pause(on)
+func (a *accelerator) capture(on bool) {
+	if a == nil {
+		return
 	}
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.captured = on
+	a.pause()
+}
+
+// secure leaves every frame to the endpoint while there are IPsec policies.
+func (a *accelerator) secure() {
+	any := a.policies.Any()
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if any != a.secured {
+		a.log.Info("IPsec policies on the underlay came or went: where there are some, frames are carried in user space", zap.Bool("policies", any))
+	}
+	a.secured = any
+	a.pause()
+}
+
+// pause has the programs carry frames or not. a.mu is held.
+func (a *accelerator) pause() {
+	if !a.closed {
+		_ = a.path.Pause(a.captured || a.secured)
+	}
+}
+
+// heldBack says why the programs carry nothing for now, though they are there.
+func (a *accelerator) heldBack() string {
+	if a == nil {
+		return ""
+	}
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if a.secured {
+		return "there are IPsec policies (ip xfrm policy), which packets of the programs would pass by"
+	}
+	return ""
 }
 
 // changed follows a change of a VNI's policy.
@@ -424,6 +477,21 @@ func (a *accelerator) rerouted(addr netip.Addr) {
 		if p.addr == addr && !a.closed {
 			a.tell(number)
 		}
+	}
+}
+
+// descriptors are those that keep the programs going when this process has ended.
+func (a *accelerator) descriptors() []int {
+	if a == nil {
+		return nil
+	}
+	return a.path.Descriptors()
+}
+
+// leave leaves the programs to who has their descriptors.
+func (a *accelerator) leave() {
+	if a != nil {
+		a.path.Leave()
 	}
 }
 

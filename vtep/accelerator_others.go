@@ -26,7 +26,10 @@ func (*accelerator) again(*overlay, vxlan.MAC)        {}
 func (*accelerator) admit(*overlay, *peer)            {}
 func (*accelerator) dismiss(*overlay, *peer)          {}
 func (*accelerator) rerouted(netip.Addr)              {}
-func (*accelerator) pause(bool)                       {}
+func (*accelerator) descriptors() []int               { return nil }
+func (*accelerator) leave()                           {}
+func (*accelerator) heldBack() string                 { return "" }
+func (*accelerator) capture(bool)                     {}
 func (*accelerator) changed(*overlay)                 {}
 func (*accelerator) order() []ProgramsStatus          { return nil }
 func (*accelerator) count()                           {}

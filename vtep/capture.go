@@ -319,9 +319,9 @@ func (e *Endpoint) capturing() []*Capture {
 func (e *Endpoint) setCaptures(list []*Capture) {
 	if len(list) == 0 {
 		e.captures.Store(nil)
-		e.accel.pause(false)
+		e.accel.capture(false)
 		return
 	}
 	e.captures.Store(&list)
-	e.accel.pause(true)
+	e.accel.capture(true)
 }

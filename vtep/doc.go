@@ -126,6 +126,10 @@
 // taken away by somebody else. A device that vanishes while others are left
 // ends its own VNI alone.
 //
+// HandOver gives everything to an endpoint in another process, which goes on by
+// the same descriptors and with what this one knew (Restore), while nothing is
+// lost; then Run ends (nil). It is for Linux, ListenUDP and devices of tap.Open.
+//
 // # Limits
 //
 // All VNIs that use a multicast group use it on the same device. A VTEP that is

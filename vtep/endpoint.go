@@ -60,6 +60,7 @@ type Endpoint struct {
 	overlays map[vxlan.VNI]*overlay
 	trunks   map[tap.Device]*trunk
 	running  bool
+	paused   bool          // it runs, and is about to be handed over
 	ready    chan struct{} // closed once it runs
 	closed   bool
 	workers  []*worker // while it runs, where the Conn can be polled
@@ -104,7 +105,9 @@ func New(cfg Config) (*Endpoint, error) {
 		e.log = zap.NewNop()
 	}
 	if e.now == nil {
-		origin := time.Now()
+		// As old as the system, so that what was a while ago in a process
+		// before this one is not before all time.
+		origin := time.Now().Add(-bootTime())
 		e.now = func() time.Duration { return time.Since(origin) }
 	}
 	e.started = e.now()
@@ -139,6 +142,7 @@ func (e *Endpoint) Run(ctx context.Context) error {
 		return fmt.Errorf("vtep: run: %w, or runs already", ErrClosed)
 	}
 	e.running = true
+	e.settle()
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	var tasks sync.WaitGroup
@@ -374,7 +378,7 @@ func (e *Endpoint) AddVNI(cfg VNIConfig) error {
 	}
 	e.noteAll(o, fdb.EventAdded)
 	e.vnis.store(cfg.VNI, o)
-	if e.running {
+	if e.carrying() {
 		e.transmit(o)
 	}
 	e.hurryFor(o)

@@ -180,7 +180,7 @@ func (e *Endpoint) membership(g Group) (*membership, error) {
 		tell(err)
 	}
 	e.groups[a] = m
-	if e.running && !e.closed {
+	if e.carrying() {
 		e.receive(m)
 	}
 	return m, nil

@@ -158,6 +158,10 @@ func (e *Endpoint) Status(only ...vxlan.VNI) Status {
 	if e.accel != nil {
 		s.Datapath, s.Programs = DatapathEBPF.String(), e.accel.order()
 	}
+	heldBack := e.accel.heldBack()
+	if heldBack != "" {
+		s.DatapathStatus = DatapathStatus{Datapath: DatapathUser.String(), Reason: heldBack}
+	}
 	if s.Workers > 0 {
 		s.IO = workers[0].kind()
 	}
@@ -173,7 +177,11 @@ func (e *Endpoint) Status(only ...vxlan.VNI) Status {
 	}
 	s.Tunnel = tunnelStatus(e.conn)
 	for _, o := range overlays {
-		s.VNIs = append(s.VNIs, o.status(now))
+		v := o.status(now)
+		if heldBack != "" && v.Reason == "" {
+			v.DatapathStatus = s.DatapathStatus
+		}
+		s.VNIs = append(s.VNIs, v)
 	}
 	return s
 }

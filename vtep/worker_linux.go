@@ -54,6 +54,7 @@ type worker struct {
 	mu       sync.Mutex
 	requests []func() // to be done by the worker
 	stopped  bool
+	draining bool
 }
 
 // source is a queue or a socket, as a worker sees it.
@@ -173,6 +174,9 @@ func (w *worker) close() {
 	for _, f := range requests {
 		f()
 	}
+	if w.draining {
+		w.finish()
+	}
 	for id, s := range w.sources {
 		w.forget(id, s)
 	}
@@ -238,6 +242,43 @@ func (w *worker) stop() {
 	w.mu.Unlock()
 	w.loop.Wake()
 	<-w.done
+}
+
+// drain is stop, but what was read from devices is carried first.
+func (w *worker) drain() {
+	w.mu.Lock()
+	w.draining = true
+	w.mu.Unlock()
+	w.stop()
+}
+
+// mostDraining is how long a worker that ends waits for room on the underlay.
+const mostDraining = 200 * time.Millisecond
+
+// finish carries what was read from devices, and reads no more.
+func (w *worker) finish() {
+	var rest []*transmitter
+	for _, s := range w.sources {
+		if t, ok := s.(*transmitter); ok && t.stream != nil {
+			t.stream.Stop()
+			rest = append(rest, t)
+		}
+	}
+	for end := time.Now().Add(mostDraining); ; {
+		rest = slices.DeleteFunc(rest, func(t *transmitter) bool {
+			for t.held == nil && t.stream.Waiting() {
+				if t.serve(w) != nil {
+					return true
+				}
+			}
+			return !t.stream.Waiting()
+		})
+		if len(rest) == 0 && len(w.blocked) == 0 || time.Now().After(end) {
+			return
+		}
+		time.Sleep(retryBlocked)
+		w.unblock()
+	}
 }
 
 // block sets a transmitter aside whose batch does not go out at the moment. Its

@@ -11,6 +11,7 @@ func commands() []*cobra.Command {
 		newDecodeCommand(),
 		newDemoCommand(),
 		newDoctorCommand(),
+		newDownCommand(),
 		newFDBCommand(),
 		newKeyCommand(),
 		newMonitorCommand(),

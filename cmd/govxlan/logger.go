@@ -21,5 +21,8 @@ func newLogger(w io.Writer, e *config.Endpoint) *zap.Logger {
 		c.ConsoleSeparator = "  "
 		encoder = zapcore.NewConsoleEncoder(c)
 	}
+	if !e.LogJSON && isJournal(w) {
+		encoder = newJournalEncoder()
+	}
 	return zap.New(zapcore.NewCore(encoder, zapcore.Lock(zapcore.AddSync(w)), e.LogLevel))
 }

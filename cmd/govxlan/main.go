@@ -76,6 +76,7 @@ On two hosts, 192.168.52.203 and 192.168.52.204:
 	})
 	root.AddCommand(commands()...)
 	judgeArguments(root)
+	completeFrom(root)
 	return root
 }
 

@@ -190,6 +190,10 @@ func (fullEndpoint) Neighbours(...vxlan.VNI) []vtep.NeighbourStatus {
 func (fullEndpoint) AddVNI(context.Context, control.VNIWish) (string, error) { return "up", nil }
 func (fullEndpoint) DelVNI(vxlan.VNI) error                                  { return nil }
 func (fullEndpoint) VNIs() []control.VNI                                     { return full[[]control.VNI]() }
+func (fullEndpoint) TakeOver(control.Takeover) (control.TakenOver, error) {
+	return control.TakenOver{}, nil
+}
+
 func (fullEndpoint) Reload(context.Context) (control.Reloaded, error) {
 	return full[control.Reloaded](), nil
 }

@@ -93,17 +93,17 @@ func up(ctx context.Context, source config.Source, stdout, stderr io.Writer) (er
 	// leave one to everything else.
 	runtime.GOMAXPROCS(max(runtime.GOMAXPROCS(0), e.Workers+1))
 	var profiles net.Listener
-	if e.Pprof != "" {
+	if e.Pprof != "" && !e.Takeover {
 		if profiles, err = listenPprof(e.Pprof); err != nil {
 			return err
 		}
 		defer profiles.Close()
 	}
-	scrapes, err := listenMetrics(e)
-	if err != nil {
-		return err
-	}
-	if scrapes != nil {
+	var scrapes net.Listener
+	if e.Metrics != "" && !e.Takeover {
+		if scrapes, err = listenMetrics(e); err != nil {
+			return err
+		}
 		defer scrapes.Close()
 	}
 	d, err := daemon.Start(ctx, daemon.Options{Config: c, File: file, Source: source, Log: log, Version: version})
@@ -117,8 +117,24 @@ func up(ctx context.Context, source config.Source, stdout, stderr io.Writer) (er
 		return nil // interrupted before everything was made
 	}
 	lines := d.Lines()
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
 	tasks, ctx := errgroup.WithContext(ctx)
-	tasks.Go(func() error { return d.Run(ctx) })
+	tasks.Go(func() error {
+		defer cancel() // another process may have taken over
+		return d.Run(ctx)
+	})
+	tasks.Go(func() error { return tellService(ctx, d, log) })
+	if e.Pprof != "" && e.Takeover {
+		tasks.Go(func() error {
+			return late(ctx, log, func() (net.Listener, error) { return listenPprof(e.Pprof) }, func(l net.Listener) error { return servePprof(ctx, l) })
+		})
+	}
+	if e.Metrics != "" && e.Takeover {
+		tasks.Go(func() error {
+			return late(ctx, log, func() (net.Listener, error) { return listenMetrics(e) }, func(l net.Listener) error { return serveMetrics(ctx, l, e, d, log) })
+		})
+	}
 	tasks.Go(func() error {
 		select {
 		case <-d.Ready():

@@ -33,6 +33,7 @@ type Endpoint struct {
 	Datapath     vtep.Datapath
 	BusyPoll     time.Duration
 	Control      string // "" = the usual place
+	Takeover     bool   // of the process that listens there
 	Pprof        string
 	Metrics      string // "" = not served
 	MetricsLimit int    // peers with series of their own
@@ -50,7 +51,7 @@ const leastPathMTU = 576
 // newEndpoint checks what the endpoint is to be like.
 func newEndpoint(v View) (*Endpoint, error) {
 	e := &Endpoint{
-		View: v, Dev: v.Text("dev"), Control: v.Text("control"), Pprof: v.Text("pprof"),
+		View: v, Dev: v.Text("dev"), Control: v.Text("control"), Takeover: v.Bool("takeover"), Pprof: v.Text("pprof"),
 		NoChecksum4: !v.Bool("udp-csum"), NoChecksum6: v.Bool("udp-zero-csum6-tx"), AcceptNoChecksum6: v.Bool("udp-zero-csum6-rx"),
 	}
 	port, err := v.number("port", 0, 65535)

@@ -131,6 +131,8 @@ var Options = []Option{
 	{Name: "mtu", Kind: Number, Default: "0", Derived: "the underlay's less 50, or 70 over IPv6, and following it", Usage: "overlay MTU (default: underlay MTU less 50, or 70 over IPv6, and following it)"},
 	{Name: "mss-clamp", Kind: Bool, Default: "false", Usage: "lower the MSS of passing TCP connections to what fits"},
 	{Name: "bridge", Kind: Text, Derived: "none", Usage: "make the TAP a port of this bridge"},
+	{Name: "persist", Kind: Bool, Default: "false", Usage: "keep the TAP when the process ends, and go on with it at the next start: its index, addresses and bridge stay (removed by 'govxlan down NAME')"},
+	{Name: "takeover", Kind: Bool, Default: "false", Scope: OfEndpoint, Change: Restart, FlagOnly: true, Usage: "go on in place of the endpoint that runs, which ends: no frame is lost"},
 	{Name: "netns", Kind: Text, Change: Remade, Derived: "that of the process", Usage: "network namespace of the TAP, a name or a path; the socket stays in this one"},
 	{Name: "learning", Kind: Bool, Default: "true", Usage: "learn which MAC is behind which VTEP from what arrives"},
 	{Name: "ageing", Kind: Duration, Default: "300s", Usage: "how long a learned entry lives unused; 0 keeps it"},

@@ -24,6 +24,7 @@ type Spec struct {
 	Groups    []vtep.Group
 	Entries   []vtep.Entry
 	Device    tap.Config // without what follows from the underlay
+	Persist   bool       // the device outlives the process
 	Learning  bool
 	Ageing    time.Duration // negative: for ever
 	Entry     Bound
@@ -61,7 +62,7 @@ func (s *Spec) String() string { return "VNI " + s.VNI.String() }
 // newSpec checks what one VNI is to be like.
 func newSpec(v View, e *Endpoint) (*Spec, error) {
 	s := &Spec{
-		View: v, Learning: v.Bool("learning"), ClampMSS: v.Bool("mss-clamp"), Strangers: v.Bool("allow-unknown-vteps"),
+		View: v, Persist: v.Bool("persist"), Learning: v.Bool("learning"), ClampMSS: v.Bool("mss-clamp"), Strangers: v.Bool("allow-unknown-vteps"),
 		Entry: Bound{All: v.Bool("max-entries-all")},
 	}
 	if v.Given("vni") {
@@ -119,6 +120,7 @@ func newSpec(v View, e *Endpoint) (*Spec, error) {
 func (s *Spec) device(e *Endpoint) error {
 	s.Device = tap.Config{
 		Name: cmp.Or(s.Text("name"), fmt.Sprintf("vx%d", s.VNI)), Netns: s.Text("netns"), Bridge: s.Text("bridge"),
+		Adopt: s.Persist,
 	}
 	if err := checkDeviceName(s.Device.Name); err != nil {
 		return s.Errorf("name", "%v", err)

@@ -21,6 +21,9 @@ func (e *Endpoint) wireguard() error {
 	if e.Dev != "" {
 		return e.Errorf("dev", "%s with --wireguard: peers are reached through the tunnel alone, leave this out", e.Dev)
 	}
+	if e.Takeover {
+		return e.Errorf("takeover", "with --wireguard: the keys of a session are not handed over, stop the endpoint that runs and start this one")
+	}
 	if e.Packet {
 		return e.Errorf("transport", "packet with --wireguard: the tunnel is the transport, leave this out")
 	}

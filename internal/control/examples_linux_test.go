@@ -88,7 +88,7 @@ func TestControlPage(t *testing.T) {
 }
 
 // pagesOfTheirOwn are paths with examples elsewhere.
-var pagesOfTheirOwn = map[string]bool{"/v1/capture": true}
+var pagesOfTheirOwn = map[string]bool{"/v1/capture": true, "/v1/takeover": true}
 
 // collector is what a process has written so far.
 type collector struct {

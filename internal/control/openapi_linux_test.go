@@ -114,7 +114,7 @@ func TestOpenAPIHasEveryField(t *testing.T) {
 		"ConfigAnswer": ConfigAnswer{}, "Namespace": NamespaceID{},
 		// Requests: what may be left out is not what we leave out.
 		"FDBChange?": FDBChange{}, "NexthopChange?": NexthopChange{}, "Destination?": Destination{},
-		"NeighbourChange?": NeighbourChange{}, "VNIWish?": VNIWish{},
+		"NeighbourChange?": NeighbourChange{}, "VNIWish?": VNIWish{}, "Takeover?": Takeover{}, "TakenOver": TakenOver{},
 	}
 	for name, v := range types {
 		name, request := strings.CutSuffix(name, "?")
@@ -209,6 +209,8 @@ func TestOpenAPIDescribesAnswers(t *testing.T) {
 	ask("POST", "/v1/vnis", "", `{"verb":"del","vni":12}`, 200)
 	ask("POST", "/v1/vnis", "", `{"verb":"del","vni":13}`, 404)
 	ask("POST", "/v1/reload", "", `{}`, 200)
+	ask("POST", "/v1/takeover", "", `{"door":"@door","version":"2.0","pid":9}`, 200)
+	ask("POST", "/v1/takeover", "", `{"door":"","version":"2.0","pid":9}`, 409)
 
 	media := mediaOf(t, doc, "GET", "/v1/watch", watching)
 	lines := bufio.NewScanner(watching.Body)

@@ -3,6 +3,7 @@ package control
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 
 	"github.com/govxlan/govxlan/tap"
@@ -46,4 +47,11 @@ func (fakeProcess) Reload(context.Context) (Reloaded, error) {
 
 func (fakeProcess) Config() ([]byte, json.RawMessage, error) {
 	return []byte("vnis:\n  - vni: 4097\n"), json.RawMessage(`{"vnis":[{"vni":4097}]}`), nil
+}
+
+func (fakeProcess) TakeOver(t Takeover) (TakenOver, error) {
+	if t.Door == "" {
+		return TakenOver{}, errors.New("there is no door")
+	}
+	return TakenOver{Version: "test", Process: 7}, nil
 }

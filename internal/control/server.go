@@ -43,6 +43,7 @@ type Server struct {
 	endpoint Endpoint
 	version  string
 	listener net.Listener
+	socket   *net.UnixListener
 	http     http.Server
 	streams  chan struct{} // takes one for each answer without end
 }
@@ -55,10 +56,12 @@ func Listen(path string, endpoint Endpoint, version string) (*Server, error) {
 	if err != nil {
 		return nil, fmt.Errorf("control socket %s: %w (choose another place with --control)", path, err)
 	}
-	s := &Server{
-		endpoint: endpoint, version: version,
-		listener: newDoor(listener), streams: make(chan struct{}, mostStreams),
-	}
+	return newServer(listener, endpoint, version), nil
+}
+
+// newServer makes a server on a socket.
+func newServer(socket *net.UnixListener, endpoint Endpoint, version string) *Server {
+	s := &Server{endpoint: endpoint, version: version, listener: newDoor(socket), socket: socket, streams: make(chan struct{}, mostStreams)}
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /v1/status", s.status)
 	mux.HandleFunc("GET /v1/stats", s.stats)
@@ -69,6 +72,7 @@ func Listen(path string, endpoint Endpoint, version string) (*Server, error) {
 	mux.HandleFunc("GET /v1/capture", s.capture)
 	if p, ok := endpoint.(Process); ok {
 		s.processRoutes(mux, p)
+		s.takeoverRoutes(mux, p)
 	}
 	s.http = http.Server{
 		Handler:        s.guard(mux),
@@ -80,11 +84,11 @@ func Listen(path string, endpoint Endpoint, version string) (*Server, error) {
 		// What clients do wrong they are told; it is no news for the log.
 		ErrorLog: log.New(io.Discard, "", 0),
 	}
-	return s, nil
+	return s
 }
 
 // bind makes the socket file and listens on it.
-func bind(path string) (net.Listener, error) {
+func bind(path string) (*net.UnixListener, error) {
 	dir := filepath.Dir(path)
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return nil, err
@@ -103,7 +107,7 @@ func bind(path string) (net.Listener, error) {
 			return nil, err
 		}
 	}
-	listener, err := net.Listen("unix", path)
+	listener, err := net.ListenUnix("unix", &net.UnixAddr{Name: path, Net: "unix"})
 	if err != nil {
 		return nil, err
 	}

@@ -1,12 +1,15 @@
 package daemon
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"net/netip"
 	"slices"
+	"strings"
 	"sync"
+	"sync/atomic"
 
 	"github.com/govxlan/govxlan/internal/config"
 	"github.com/govxlan/govxlan/internal/control"
@@ -26,6 +29,10 @@ type Daemon struct {
 	locals   []netip.Addr
 	downs    downWatches
 	sources  []netip.Addr // that a tunnel sends from
+	version  string
+	heritage *heritage   // while it starts
+	offering atomic.Bool // another process takes over
+	started  bool        // what is made from now on stays
 
 	source config.Source
 
@@ -49,8 +56,37 @@ type Options struct {
 
 // Start makes what the configuration asks for, or nothing. It returns nil
 // without an error when ctx is done before everything was made.
-func Start(ctx context.Context, o Options) (_ *Daemon, err error) {
-	d := &Daemon{log: o.Log, config: o.Config, file: o.File, source: o.Source}
+//
+// What a process before this one left is gone on with: with --takeover one that
+// runs, which then ends; else what the service manager has kept.
+func Start(ctx context.Context, o Options) (*Daemon, error) {
+	h, err := kept()
+	if err != nil {
+		o.Log.Warn("starting anew", zap.Error(err))
+	}
+	if h == nil {
+		return start(ctx, o, nil)
+	}
+	d, err := start(ctx, o, h)
+	if err == nil {
+		return d, nil
+	}
+	// Another configuration than before: frames are lost, as in any restart.
+	o.Log.Warn("what the process before left does not fit, starting anew", zap.Error(err))
+	return start(ctx, o, nil)
+}
+
+// start makes everything, of what there is in h, which it takes over in any case.
+func start(ctx context.Context, o Options, h *heritage) (made *Daemon, err error) {
+	d := &Daemon{log: o.Log, config: o.Config, file: o.File, source: o.Source, version: o.Version}
+	defer func() {
+		if made == nil && d.heritage != nil {
+			d.heritage.abandon(cmp.Or(err, errInterrupted))
+		}
+		d.heritage.close()
+		d.heritage = nil
+	}()
+	d.heritage = h
 	peers, err := resolveAll(ctx, o.Config.Specs)
 	if ctx.Err() != nil {
 		return nil, nil
@@ -77,7 +113,24 @@ func Start(ctx context.Context, o Options) (_ *Daemon, err error) {
 	if err := o.Config.Endpoint.CheckFamilies(v4, v6); err != nil {
 		return nil, err
 	}
-	if d.conn, err = listenPatiently(ctx, o.Config, d.locals, o.Log); err != nil {
+	if o.Config.Endpoint.Takeover && h == nil {
+		path, err := d.controlPath()
+		if err != nil {
+			return nil, err
+		}
+		if d.heritage, err = claim(ctx, path, o.Version); err != nil {
+			return nil, err
+		}
+		if d.heritage == nil {
+			d.log.Info("nothing runs that could be taken over: starting anew")
+		}
+	}
+	if d.heritage != nil {
+		d.conn, err = inherit(o.Config, d.locals, d.heritage)
+	} else {
+		d.conn, err = listenPatiently(ctx, o.Config, d.locals, o.Log)
+	}
+	if err != nil {
 		return nil, &ListenError{Err: err, Local: d.locals}
 	}
 	e := o.Config.Endpoint
@@ -99,8 +152,16 @@ func Start(ctx context.Context, o Options) (_ *Daemon, err error) {
 			return nil, errors.Join(err, d.close())
 		}
 	}
+	if d.heritage != nil {
+		if err := d.makeAdded(); err != nil {
+			return nil, errors.Join(err, d.close())
+		}
+	}
 	if d.server, err = d.listenControl(o.Version); err != nil {
 		return nil, errors.Join(err, d.close())
+	}
+	if err := d.succeed(); err != nil {
+		return nil, errors.Join(err, d.server.Close(), d.close())
 	}
 	if e.NoChecksum4 || e.NoChecksum6 {
 		d.log.Info("the outer UDP checksum is off, for which the kernel takes no UDP_SEGMENT: datagrams leave one by one")
@@ -115,6 +176,28 @@ func Start(ctx context.Context, o Options) (_ *Daemon, err error) {
 		zap.String("version", o.Version))
 	return d, nil
 }
+
+// succeed is the step of no return: the process before ends, and this one goes on
+// with what it knew.
+func (d *Daemon) succeed() error {
+	if h := d.heritage; h != nil {
+		s, err := h.commit()
+		if err != nil {
+			return err
+		}
+		h.adapt(&s, d)
+		d.endpoint.Restore(s)
+		d.log.Info("going on in place of another process", zap.Int("process", h.Process), zap.String("version", h.Version))
+	}
+	d.server.Keep(true)
+	d.started = true
+	for _, n := range d.networks {
+		d.persist(n)
+	}
+	return nil
+}
+
+var errInterrupted = errors.New("the new process was interrupted")
 
 // underlays finds out how to reach what all VNIs send to, and with it the local
 // addresses.
@@ -192,6 +275,20 @@ func (d *Daemon) Lines() []string {
 	return lines
 }
 
+// Summary says in a few words what runs.
+func (d *Daemon) Summary() string {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	var names []string
+	for _, n := range d.networks {
+		names = append(names, n.device.Name())
+	}
+	if len(names) > 3 {
+		names = append(names[:3], "...")
+	}
+	return fmt.Sprintf("version %s, VNIs: %d (%s)", d.version, len(d.networks), strings.Join(names, " "))
+}
+
 // Close is for a Daemon that never ran.
 func (d *Daemon) Close() error {
 	d.mu.Lock()
@@ -202,12 +299,28 @@ func (d *Daemon) Close() error {
 // Ready is closed once Run carries frames.
 func (d *Daemon) Ready() <-chan struct{} { return d.endpoint.Ready() }
 
-// Run carries frames until ctx is done.
+// Run carries frames until ctx is done, or another process takes over. Where a
+// service manager keeps descriptors over a restart, it leaves everything with
+// that.
 func (d *Daemon) Run(ctx context.Context) error {
-	tasks, ctx := errgroup.WithContext(ctx)
-	tasks.Go(func() error { return d.server.Serve(ctx) })
-	tasks.Go(func() error { return d.endpoint.Run(ctx) })
-	tasks.Go(func() error { return d.follow(ctx) })
+	inner, cancel := context.WithCancel(context.WithoutCancel(ctx))
+	defer cancel()
+	stop := context.AfterFunc(ctx, func() {
+		if keeps() {
+			if err := d.keep(); err != nil {
+				d.log.Warn("nothing is kept for the next start", zap.Error(err))
+			}
+		}
+		cancel()
+	})
+	defer stop()
+	tasks, inner := errgroup.WithContext(inner)
+	tasks.Go(func() error { return d.server.Serve(inner) })
+	tasks.Go(func() error {
+		defer cancel() // it may have been handed over
+		return d.endpoint.Run(inner)
+	})
+	tasks.Go(func() error { return d.follow(inner) })
 	err := tasks.Wait()
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -245,14 +358,25 @@ func (d *Daemon) look() {
 	}
 }
 
+// Ping waits until each worker has come round once, as long as ctx lasts.
+func (d *Daemon) Ping(ctx context.Context) error { return d.endpoint.Ping(ctx.Done()) }
+
+// controlPath is where the control socket is.
+func (d *Daemon) controlPath() (string, error) {
+	if path := d.config.Endpoint.Control; path != "" {
+		return path, nil
+	}
+	return control.DefaultPath(d.config.Endpoint.Port)
+}
+
 // listenControl opens the control socket, at its usual place by default.
 func (d *Daemon) listenControl(version string) (*control.Server, error) {
-	path := d.config.Endpoint.Control
-	if path == "" {
-		var err error
-		if path, err = control.DefaultPath(d.config.Endpoint.Port); err != nil {
-			return nil, err
-		}
+	path, err := d.controlPath()
+	if err != nil {
+		return nil, err
+	}
+	if server, err := d.heritage.listen(path, process{d.endpoint, d}, version); server != nil || err != nil {
+		return server, err
 	}
 	return control.Listen(path, process{d.endpoint, d}, version)
 }

@@ -87,6 +87,10 @@ func (c *inPlace) device() error {
 			c.step("mtu", set(mtu), set(before))
 		}
 	}
+	if was, is := c.n.spec.Persist, c.spec.Persist; was != is {
+		set := func(yes bool) func() error { return func() error { return c.n.persist(yes) } }
+		c.step("persist", set(is), set(was))
+	}
 	// Below this the kernel takes IPv6 away: first what has none any more.
 	small := mtu < leastFollowed
 	if !small {

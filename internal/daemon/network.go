@@ -6,6 +6,7 @@ import (
 	"net/netip"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/govxlan/govxlan/fdb"
 	"github.com/govxlan/govxlan/internal/config"
@@ -54,14 +55,11 @@ func (d *Daemon) make(s *config.Spec, peers []netip.AddrPort, under *underlay) (
 	} else if device.Netns == "" {
 		d.log.Warn("cannot hear when the device goes down", zap.String("device", device.Name), zap.Error(err))
 	} // else Open says what is wrong with the namespace
-	dev, err := tap.Open(device)
+	dev, err := d.open(s, device)
 	if err != nil {
 		n.forget()
 		if name != netns {
 			err = fmt.Errorf("network namespace %s: %w", netns, err)
-		}
-		if errors.Is(err, tap.ErrExists) {
-			return nil, fmt.Errorf("%w: choose another with --name", err)
 		}
 		return nil, err
 	}
@@ -83,7 +81,54 @@ func (d *Daemon) make(s *config.Spec, peers []netip.AddrPort, under *underlay) (
 		}
 	}
 	d.networks = append(d.networks, n)
+	if d.started {
+		d.persist(n) // else at the end of the start, which may fail
+	}
 	return n, nil
+}
+
+// open opens the device of a spec, or goes on with that of a process before this
+// one.
+func (d *Daemon) open(s *config.Spec, device tap.Config) (tap.Device, error) {
+	if h, fds, ok := d.heritage.device(s); ok {
+		if s.Device.MTU == 0 {
+			device.MTU = 0 // it followed the underlay, and goes on from there
+		}
+		dev, err := tap.Inherit(device, h, fds)
+		if err != nil {
+			return nil, fmt.Errorf("take over: the device of %v is %s: %w: give the same --name, --netns, --queues and --offload, or stop the endpoint that runs and start this one", s, h.Name, err)
+		}
+		return dev, nil
+	}
+	dev, err := tap.Open(device)
+	// As for the port: a process that was killed has it for a moment yet.
+	for tries := 0; errors.Is(err, tap.ErrBusy) && tries < 50; tries++ {
+		time.Sleep(20 * time.Millisecond)
+		dev, err = tap.Open(device)
+	}
+	switch {
+	case errors.Is(err, tap.ErrExists):
+		return nil, fmt.Errorf("%w: choose another with --name, or go on with a device that persists by --persist", err)
+	case errors.Is(err, tap.ErrForeign), errors.Is(err, tap.ErrBusy):
+		return nil, fmt.Errorf("%w: choose another with --name, or remove it with 'ip link del %s'", err, device.Name)
+	}
+	return dev, err
+}
+
+// persist has the device outlive this process, if the spec says so.
+func (d *Daemon) persist(n *network) {
+	if err := n.persist(n.spec.Persist); err != nil {
+		d.log.Warn("the device does not outlive this process", zap.Error(err))
+	}
+}
+
+// persist has the device outlive this process, or not any more.
+func (n *network) persist(yes bool) error {
+	dev, ok := n.device.(tap.Persistent)
+	if !ok {
+		return nil
+	}
+	return dev.Persist(yes)
 }
 
 // announce logs that a network is there.
@@ -125,8 +170,12 @@ func (n *network) forget() {
 // remove ends a network and removes its device. d.mu is held.
 func (d *Daemon) remove(n *network) error {
 	n.unwatch()
-	d.networks = slices.DeleteFunc(d.networks, func(other *network) bool { return other == n })
 	var errs []error
+	if n.spec.Persist {
+		// Whoever removes a VNI wants the device gone.
+		errs = append(errs, n.persist(false))
+	}
+	d.networks = slices.DeleteFunc(d.networks, func(other *network) bool { return other == n })
 	for _, m := range n.spec.VNIs() {
 		if err := d.endpoint.DelVNI(m.VNI); !errors.Is(err, vtep.ErrNoVNI) {
 			errs = append(errs, err)

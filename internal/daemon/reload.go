@@ -10,6 +10,7 @@ import (
 
 	"github.com/govxlan/govxlan/internal/config"
 	"github.com/govxlan/govxlan/internal/control"
+	"github.com/govxlan/govxlan/internal/systemd"
 	"github.com/govxlan/govxlan/vxlan"
 	"go.uber.org/zap"
 )
@@ -43,6 +44,11 @@ type plan struct {
 func (d *Daemon) Reload(ctx context.Context) (control.Reloaded, error) {
 	d.reloading.Lock()
 	defer d.reloading.Unlock()
+	if d.source.Path != "" {
+		// What cannot be told is no reason not to reload.
+		_ = systemd.Reloading()
+		defer func() { _ = systemd.Ready(d.Summary()) }()
+	}
 	done, err := d.reload(ctx)
 	if err != nil {
 		err = fmt.Errorf("reload: %w; the configuration stays as it was", err)

@@ -35,6 +35,8 @@
 
 #define SOURCE_PORTS 64       // a power of two
 #define WHOLE_LASTS 10000000000ULL // ns
+#define BULK_LASTS 20000000 // ns
+#define BULK_BYTES 512       // what makes a segment a long one
 #define STAMP_EVERY 100000000 // ns between two writes of a station's time stamp
 
 // What is the same for all VNIs.
@@ -98,6 +100,7 @@ struct peer {
 	__u32 flags;  // PEER_...
 	__u32 ttl;    // of the outer header, where the VNI has none
 	__u32 pad;
+	__u64 bulk;   // when it last sent a long segment of TCP by itself (ns)
 	__u64 whole;  // until then (ns) it is one that sends superframes as they are
 	__u64 sample; // from then on (ns) the next large frame goes to the endpoint, which finds paths' MTUs
 };
@@ -445,6 +448,9 @@ int decapsulate(struct __sk_buff *skb)
 	struct peer *p = bpf_map_lookup_elem(&peers, &index);
 	if (!p || p->vtep != st->vtep || p->vni != vni || !(p->flags & PEER_SPEAKS))
 		return TCX_NEXT;
+	// From elsewhere than by where we send to it: routing judges that (rp_filter).
+	if (p->device != skb->ifindex)
+		return TCX_NEXT;
 
 	struct inner in;
 	__u32 longest, frames, bytes;
@@ -482,6 +488,13 @@ int decapsulate(struct __sk_buff *skb)
 	int whole = skb->gso_size != 0, regroup = in.proto == IPPROTO_TCP && s->regroup && now > p->whole;
 	if (whole && p->whole < now + WHOLE_LASTS / 2)
 		p->whole = now + WHOLE_LASTS;
+	if (regroup && !whole) {
+		// Short segments gain nothing, unless they would overtake long ones.
+		if (bytes >= BULK_BYTES)
+			p->bulk = now;
+		else
+			regroup = now - p->bulk < BULK_LASTS;
+	}
 	__u32 flow = bpf_ntohs(r->udp.source) & 7;
 	struct ethhdr eth = r->eth;
 	__u64 flags = BPF_F_ADJ_ROOM_FIXED_GSO | (in.v6 ? ADJ_ROOM_DECAP_L3_IPV6 : ADJ_ROOM_DECAP_L3_IPV4);

@@ -55,6 +55,7 @@ type Path struct {
 
 	mu       sync.Mutex
 	settings programEndpoint
+	left     bool                 // to whoever has the Descriptors
 	devices  map[uint32]link.Link // TAPs
 	underlay map[uint32]link.Link
 }
@@ -162,6 +163,10 @@ func explain(err error) error {
 func (p *Path) Close() error {
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	if p.left {
+		// Nothing but what is ours alone.
+		p.regroup.leave()
+	}
 	var errs []error
 	for _, links := range []map[uint32]link.Link{p.devices, p.underlay} {
 		for index, l := range links {
@@ -218,6 +223,38 @@ func (p *Path) Attached() []uint32 {
 		list = append(list, index)
 	}
 	return list
+}
+
+// Leave has Close leave the programs to whoever has the Descriptors.
+func (p *Path) Leave() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.left = true
+}
+
+// Descriptors are what keeps the programs where they are: while somebody has these
+// open, they go on by the maps as they are, whatever becomes of this process. They
+// stay the Path's.
+func (p *Path) Descriptors() (fds []int) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	keep := func(l link.Link) {
+		if has, ok := l.(interface{ FD() int }); ok {
+			fds = append(fds, has.FD())
+		}
+	}
+	for _, links := range []map[uint32]link.Link{p.devices, p.underlay} {
+		for _, l := range links {
+			keep(l)
+		}
+	}
+	if r := p.regroup; r != nil {
+		for _, l := range r.links {
+			keep(l)
+		}
+		fds = append(fds, int(r.far)) // the pair ends with its namespace
+	}
+	return fds
 }
 
 // Order are the names of the programs at the ingress of a device of the underlay,

@@ -45,6 +45,7 @@ type programPeer struct {
 	Flags  uint32
 	Ttl    uint32
 	Pad    uint32
+	Bulk   uint64
 	Whole  uint64
 	Sample uint64
 }

@@ -144,6 +144,13 @@ func (r *regroup) attach(index int, program *ebpf.Program) error {
 	return err
 }
 
+// leave has close leave the pair where it is.
+func (r *regroup) leave() {
+	if r != nil {
+		r.device = nil
+	}
+}
+
 func (r *regroup) close() error {
 	if r == nil {
 		return nil

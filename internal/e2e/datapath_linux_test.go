@@ -94,6 +94,31 @@ func TestDatapath(t *testing.T) {
 	}
 }
 
+// The kernel's device at the far end, on each kind of wire: what it sends without a
+// checksum, as "ip link" has it by default, is carried by the programs.
+func TestDatapathBesideKernel(t *testing.T) {
+	t.Parallel()
+	for name, w := range map[string]wiring{"veth": {}, "wire": {real: true}, "wire+GRO": {real: true, gro: true}} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			hosts := newHosts(t, "beside", 2, w)
+			a, b := hosts[0], hosts[1]
+			b.kernelVTEP(t, netlab.VXLANConfig{VNI: 4097, NoUDPChecksum: true}, false, a)
+			must(t, b.AddAddr("vxlan0", inner4B.String()+"/24"))
+			p := upDatapath(t, "ebpf", a.Namespace, "--vni", "4097", "--peer", b.ip4.String(), "--addr", inner4A.String()+"/24")
+			ping(t, a.Namespace, inner4B, 3)
+			const size = 8 << 20
+			must(t, transfer(a.Namespace, b.Namespace, inner4B, size))
+			must(t, transfer(b.Namespace, a.Namespace, inner4A, size))
+			c := p.counters()
+			if c.RxBytes < size || c.TxBytes < size {
+				t.Errorf("%d bytes came, %d left", c.RxBytes, c.TxBytes)
+			}
+			stopped(p, p, func() { must(t, firstGood(3, func() error { return pingOnce(a.Namespace, inner4B, 56) })) })
+		})
+	}
+}
+
 func firstGood(tries int, f func() error) (err error) {
 	for range tries {
 		if err = f(); err == nil {
@@ -277,13 +302,18 @@ func TestDatapathFollowsRoutes(t *testing.T) {
 	via(a, b.ip4.String(), "192.168.53.204")
 	via(b, a.ip4.String(), "192.168.53.203")
 	ping(t, a.Namespace, inner4B, 3)
+	for _, h := range []*host{a, b} {
+		eventually(t, func() error {
+			if n := programsOn(t, h.Namespace, "second", ebpf.AttachTCXIngress); n != 1 {
+				return fmt.Errorf("%d programs on the second wire", n)
+			}
+			return nil
+		})
+	}
 	eventually(t, func() (err error) {
 		stopped(pa, pb, func() { err = pingOnce(a.Namespace, inner4B, 56) })
 		return err
 	})
-	if n := programsOn(t, a.Namespace, "second", ebpf.AttachTCXIngress); n != 1 {
-		t.Errorf("%d programs on the second wire", n)
-	}
 	must(t, a.Do(func() error {
 		first, err := netlink.LinkByName(underlayDevice)
 		if err != nil {
@@ -346,6 +376,45 @@ func TestDatapathFollowsMTU(t *testing.T) {
 	})
 	must(t, b.SetMTU(pb.device(), 1450))
 	eventually(t, func() error { return pingOnce(a.Namespace, inner4B, 1300) })
+}
+
+// What IPsec is to encrypt does not leave past it.
+func TestDatapathKeepsOffIPsec(t *testing.T) {
+	t.Parallel()
+	a, b, pa, _ := acceleratedPair(t, "ipsec")
+	policy := &netlink.XfrmPolicy{
+		Src: &net.IPNet{IP: a.ip4.AsSlice(), Mask: net.CIDRMask(32, 32)}, Dst: &net.IPNet{IP: b.ip4.AsSlice(), Mask: net.CIDRMask(32, 32)},
+		Proto: syscall.IPPROTO_UDP, DstPort: 4789, Dir: netlink.XFRM_DIR_OUT, Action: netlink.XFRM_POLICY_BLOCK,
+	}
+	set := func(change func(*netlink.XfrmPolicy) error) {
+		t.Helper()
+		must(t, a.Do(func() error { return change(policy) }))
+	}
+	set(netlink.XfrmPolicyAdd)
+	eventually(t, func() error {
+		if s := pa.status(); s.Datapath != "user" || !strings.Contains(s.Reason, "IPsec") || s.VNIs[0].Datapath != "user" {
+			return fmt.Errorf("datapath %q (%s), of the VNI %q", s.Datapath, s.Reason, s.VNIs[0].Datapath)
+		}
+		return nil
+	})
+	if err := pingOnce(a.Namespace, inner4B, 56); err == nil {
+		t.Error("packets leave that a policy blocks")
+	}
+	set(netlink.XfrmPolicyDel)
+	eventually(t, func() error {
+		if s := pa.status(); s.Datapath != "ebpf" || s.VNIs[0].Datapath != "ebpf" {
+			return fmt.Errorf("datapath %q (%s)", s.Datapath, s.Reason)
+		}
+		return nil
+	})
+	eventually(t, func() error { return pingOnce(a.Namespace, inner4B, 56) })
+
+	// And from the beginning.
+	set(netlink.XfrmPolicyAdd)
+	p := upDatapath(t, "auto", a.Namespace, "--port", "4790", "--vni", "5", "--peer", b.ip4.String())
+	if s := p.status(); s.Datapath != "user" || !strings.Contains(s.Reason, "IPsec") {
+		t.Errorf("datapath %q (%s)", s.Datapath, s.Reason)
+	}
 }
 
 // A station stays in the table as long as it sends, also past the endpoint.

@@ -57,6 +57,7 @@ type program struct {
 	stdout, stderr *output
 	control        string // path of the control socket
 	ended          bool   // the test has seen it end, and judged how
+	started        func() // called when the process is there; may be nil
 }
 
 var programs atomic.Uint32
@@ -102,6 +103,9 @@ func up(t *testing.T, ns *netlab.Namespace, args ...string) *program {
 func (p *program) start() {
 	p.t.Helper()
 	must(p.t, p.cmd.Start())
+	if p.started != nil {
+		p.started()
+	}
 	p.t.Cleanup(func() {
 		if !p.ended {
 			if p.t.Failed() {

@@ -7,7 +7,7 @@ import (
 
 // patience is how long a test waits for what must happen, on a machine that is
 // busy with other things too.
-const patience = 10 * time.Second
+const patience = 30 * time.Second
 
 // eventually calls f until it returns nil.
 func eventually(t testing.TB, f func() error) {

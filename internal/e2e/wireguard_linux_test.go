@@ -371,6 +371,7 @@ func TestWireGuardRefused(t *testing.T) {
 		{2, append(vni, "/nowhere/wg0.conf"), []string{"--wireguard", "/nowhere/wg0.conf", "no such file"}},
 		{2, append(vni, ""), []string{"--wireguard is empty"}},
 		{2, append(vni, file, "--transport", "packet"), []string{"--transport packet"}},
+		{2, append(vni, file, "--takeover"), []string{"--takeover with --wireguard"}},
 		{2, append(vni, file, "--dev", underlayDevice), []string{"--dev " + underlayDevice}},
 		{2, append(vni, file, "--local", "0.0.0.0"), []string{"in the tunnel"}},
 		{2, append(vni, file, "--local", tunnelled[1].String()), []string{tunnelled[1].String(), "AllowedIPs"}},

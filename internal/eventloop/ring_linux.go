@@ -139,6 +139,17 @@ func (r *Ring) Del(_ int, id int32) {
 		return
 	}
 	s.paused = true
+	r.cancel(s)
+	delete(r.sources, id)
+	if s.stream != nil && !s.armed {
+		_ = s.stream.buffers.Close()
+		r.groups = append(r.groups, s.stream.buffers.Group)
+	}
+}
+
+// cancel ends what is asked for s, for good.
+func (r *Ring) cancel(s *ringSource) {
+	s.queued = true // never armed again
 	if s.armed {
 		if r.ring.Push(uring.SQE{Op: uring.OpAsyncCancel, FD: -1, Addr: s.user(), User: ignored}) == nil {
 			for s.armed && r.ring.Wait(time.Second, false) == nil {
@@ -146,13 +157,14 @@ func (r *Ring) Del(_ int, id int32) {
 			}
 		}
 	}
-	delete(r.sources, id)
-	s.queued = true // never armed again
-	if s.stream != nil && !s.armed {
-		_ = s.stream.buffers.Close()
-		r.groups = append(r.groups, s.stream.buffers.Group)
-	}
 }
+
+// Stop reads no more. What was read until it returns is still there to be
+// taken, and what comes later stays with the descriptor.
+func (st *Stream) Stop() { st.ring.cancel(st.source) }
+
+// Waiting says whether there is something to take.
+func (st *Stream) Waiting() bool { return st.next < len(st.pending) }
 
 // ignored is the user data of requests whose answer nobody waits for.
 const ignored = ^uint64(0)
