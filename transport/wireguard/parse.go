@@ -177,7 +177,7 @@ func (p *parser) ofInterface(key, name, value string) error {
 	c := p.config
 	switch name {
 	case "address":
-		return p.addresses(value)
+		return p.addresses(key, value)
 	case "dns", "table", "preup", "postup", "predown", "postdown", "saveconfig":
 		c.Ignored = append(c.Ignored, Ignored{p.line, key})
 		return nil
@@ -203,7 +203,7 @@ func (p *parser) ofInterface(key, name, value string) error {
 		}
 		var n uint64
 		if n, err = strconv.ParseUint(value, 0, 32); err != nil {
-			err = fmt.Errorf("FwMark %q: give a number such as 0x51820, or off", value)
+			err = fmt.Errorf("%s %q: give a number such as 0x51820, or off", key, value)
 		}
 		c.FirewallMark = uint32(n)
 	default:
@@ -214,17 +214,17 @@ func (p *parser) ofInterface(key, name, value string) error {
 
 // addresses reads Address: the length of the prefix is for routes, which there are
 // none of.
-func (p *parser) addresses(value string) error {
+func (p *parser) addresses(key, value string) error {
 	for s := range strings.SplitSeq(value, ",") {
 		s = strings.TrimSpace(s)
 		prefix, err := parsePrefix(s)
 		a := prefix.Addr().Unmap()
 		if err != nil || a.IsUnspecified() || a.IsMulticast() {
-			return fmt.Errorf("Address %q: give an address in the tunnel, such as 10.9.0.1/24", s)
+			return fmt.Errorf("%s %q: give an address in the tunnel, such as 10.9.0.1/24", key, s)
 		}
 		for _, b := range p.config.Addresses {
 			if a.Is4() == b.Is4() {
-				return fmt.Errorf("Address %q: one address of each family at most, and %v is there already", s, b)
+				return fmt.Errorf("%s %q: one address of each family at most, and %v is there already", key, s, b)
 			}
 		}
 		p.config.Addresses = append(p.config.Addresses, a)
@@ -235,7 +235,7 @@ func (p *parser) addresses(value string) error {
 func (p *parser) ofPeer(key, name, value string) error {
 	peer := &p.config.Peers[len(p.config.Peers)-1]
 	if name == "allowedips" {
-		return p.allowed(peer, value)
+		return p.allowed(peer, key, value)
 	}
 	if err := p.once(key, name); err != nil {
 		return err
@@ -249,7 +249,7 @@ func (p *parser) ofPeer(key, name, value string) error {
 	case "endpoint":
 		host, port, bad := net.SplitHostPort(value)
 		if n, notPort := strconv.ParseUint(port, 10, 16); bad != nil || notPort != nil || n == 0 || host == "" || strings.ContainsAny(host, " \t") {
-			return fmt.Errorf("Endpoint %q: give HOST:PORT, such as 192.168.52.204:51820 or [fd52::204]:51820", value)
+			return fmt.Errorf("%s %q: give HOST:PORT, such as 192.168.52.204:51820 or [fd52::204]:51820", key, value)
 		}
 		peer.Endpoint = value
 	case "persistentkeepalive":
@@ -266,7 +266,7 @@ func (p *parser) ofPeer(key, name, value string) error {
 }
 
 // allowed reads AllowedIPs, which may be empty.
-func (p *parser) allowed(peer *Peer, value string) error {
+func (p *parser) allowed(peer *Peer, key, value string) error {
 	if value == "" {
 		return nil
 	}
@@ -275,7 +275,7 @@ func (p *parser) allowed(peer *Peer, value string) error {
 		s = strings.TrimSpace(s)
 		prefix, err := parsePrefix(s)
 		if err != nil {
-			return fmt.Errorf("AllowedIPs %q: give addresses in the tunnel, such as 10.9.0.2/32", s)
+			return fmt.Errorf("%s %q: give addresses in the tunnel, such as 10.9.0.2/32", key, s)
 		}
 		prefix = prefix.Masked()
 		switch p.owners[prefix] {
@@ -284,7 +284,7 @@ func (p *parser) allowed(peer *Peer, value string) error {
 			peer.AllowedIPs = append(peer.AllowedIPs, prefix)
 		case index: // once more
 		default:
-			return fmt.Errorf("AllowedIPs %q: another [Peer] has that already", s)
+			return fmt.Errorf("%s %q: another [Peer] has that already", key, s)
 		}
 	}
 	return nil
