@@ -28,7 +28,7 @@ type Daemon struct {
 	server   *control.Server
 	locals   []netip.Addr
 	downs    downWatches
-	sources  []netip.Addr // that a tunnel sends from
+	sources  []road // that a tunnel sends by
 	version  string
 	heritage *heritage   // while it starts
 	offering atomic.Bool // another process takes over

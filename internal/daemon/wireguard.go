@@ -110,13 +110,13 @@ func (d *Daemon) followTunnel(w *way) bool {
 		return false
 	}
 	c.SetMTU(mtu)
-	var sources []netip.Addr
+	var sources []road
 	for _, p := range c.Tunnel().Peers {
 		if !p.Endpoint.IsValid() {
 			continue
 		}
 		if r, ok := w.roadUnder(p.Endpoint.Addr()); ok && r.source.IsValid() {
-			sources = append(sources, r.source)
+			sources = append(sources, road{source: r.source, device: r.device})
 		}
 	}
 	if len(sources) == 0 {
@@ -124,14 +124,14 @@ func (d *Daemon) followTunnel(w *way) bool {
 	}
 	before := d.sources
 	d.sources = sources
-	fresh := func(a netip.Addr) bool { return !slices.Contains(before, a) }
+	fresh := func(r road) bool { return !slices.Contains(before, r) }
 	if len(before) == 0 || !slices.ContainsFunc(sources, fresh) {
 		return true
 	}
 	if err := c.Rebind(); err != nil {
-		d.log.Error("the tunnel could not follow a change of this host's addresses", zap.Error(err))
+		d.log.Error("the tunnel could not follow a change of this host's addresses or routes", zap.Error(err))
 		return true
 	}
-	d.log.Info("this host's addresses changed, and the tunnel follows")
+	d.log.Info("this host's addresses or routes changed, and the tunnel follows")
 	return true
 }

@@ -287,6 +287,42 @@ func TestWireGuardTwoEnds(t *testing.T) {
 	}
 }
 
+// TestWireGuardMesh: three hosts, each with two peers in its tunnel: what is flooded
+// reaches both, and each answers for itself.
+func TestWireGuardMesh(t *testing.T) {
+	t.Parallel()
+	hosts := newHosts(t, "wgmesh", 3, wiring{})
+	address := func(kind string, i int) netip.Addr { return netip.MustParseAddr(fmt.Sprintf(kind, i+1)) }
+	var keys [3]wireguard.Key
+	for i := range keys {
+		keys[i] = wireguard.NewPrivateKey()
+	}
+	for i, h := range hosts {
+		text := fmt.Sprintf("[Interface]\nPrivateKey = %v\nListenPort = %d\nAddress = %v\n", keys[i], wireguardPort, address("fd09::%d", i))
+		flags := []string{"--transport", "udp", "--datapath", "auto", "--vni", "4097", "--addr", address("10.0.1.%d", i).String() + "/24"}
+		for j, o := range hosts {
+			if j != i {
+				text += fmt.Sprintf("[Peer]\nPublicKey = %v\nAllowedIPs = %v\nEndpoint = %v:%d\n", keys[j].Public(), address("fd09::%d", j), o.ip4, wireguardPort)
+				flags = append(flags, "--peer", address("fd09::%d", j).String())
+			}
+		}
+		file := filepath.Join(t.TempDir(), h.Label()+".conf")
+		must(t, os.WriteFile(file, []byte(text), 0o600))
+		p := up(t, h.Namespace, append(flags, "--wireguard", file)...)
+		if link, err := h.Link(p.device()); err != nil || link.MTU != 1370 {
+			t.Errorf("MTU %d, want 1370 (%v)", link.MTU, err)
+		}
+	}
+	for i, h := range hosts {
+		for j := range hosts {
+			if j != i {
+				ping(t, h.Namespace, address("10.0.1.%d", j), 3, "-M", "do", "-s", "1342")
+			}
+		}
+	}
+	must(t, transfer(hosts[0].Namespace, hosts[2].Namespace, address("10.0.1.%d", 2), 2<<20))
+}
+
 // TestWireGuardPathMTU: a device that is wider than the tunnel: senders are told.
 func TestWireGuardPathMTU(t *testing.T) {
 	t.Parallel()

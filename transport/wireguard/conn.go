@@ -92,7 +92,7 @@ func Listen(cfg Config, opt Options) (*Conn, error) {
 	}
 	c.tun = newTunnel(c)
 	log := &logger{}
-	c.device = device.NewDevice(c.tun, conn.NewDefaultBind(), log.of(opt))
+	c.device = device.NewDevice(c.tun, &bind{conn.NewDefaultBind(), c.tun.flight}, log.of(opt))
 	if err := c.device.IpcSet(c.settings()); err != nil {
 		c.device.Close()
 		return nil, fmt.Errorf("wireguard: configure: %w", err)

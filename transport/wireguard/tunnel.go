@@ -16,6 +16,7 @@ type tunnel struct {
 	open     *request      // what Read is at; only for Read
 	id       uint16        // IPv4 identification; only for Read
 	receiver *receiver
+	flight   *flight
 	closed   chan struct{}
 	once     sync.Once
 
@@ -28,13 +29,15 @@ var _ tun.Device = (*tunnel)(nil)
 
 func newTunnel(c *Conn) *tunnel {
 	t := &tunnel{c: c, requests: make(chan *request), events: make(chan tun.Event, 1), closed: make(chan struct{})}
-	t.receiver = newReceiver(t.closed)
+	t.receiver, t.flight = newReceiver(t.closed), newFlight()
 	return t
 }
 
 // Read fills buffers with the packets of senders: as many as are there, and
 // waits for one. Only one goroutine of the library is in here.
-func (t *tunnel) Read(bufs [][]byte, sizes []int, offset int) (int, error) {
+func (t *tunnel) Read(bufs [][]byte, sizes []int, offset int) (n int, err error) {
+	t.flight.wait(t.closed)
+	defer func() { t.flight.start(n) }()
 	if t.open == nil {
 		select {
 		case t.open = <-t.requests:
@@ -42,7 +45,6 @@ func (t *tunnel) Read(bufs [][]byte, sizes []int, offset int) (int, error) {
 			return 0, os.ErrClosed
 		}
 	}
-	n := 0
 	for {
 		select {
 		case <-t.closed:
