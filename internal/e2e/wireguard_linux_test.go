@@ -282,6 +282,9 @@ func TestWireGuardTwoEnds(t *testing.T) {
 	if got := pb.status().Tunnel.Peers[0].Endpoint; got != netip.AddrPortFrom(a.ip4, wireguardPort).String() {
 		t.Errorf("b's peer is at %s", got)
 	}
+	if o := run(t, a.Namespace, "doctor", "--control", pa.control); o.code != 0 || !strings.Contains(o.stdout, "UDP port 51820") {
+		t.Errorf("doctor: %+v", o)
+	}
 	if s := pa.status(); s.Datapath != vtep.DatapathUser.String() || !strings.Contains(s.DatapathStatus.Reason, "UDP sockets") {
 		t.Errorf("datapath %+v", s.DatapathStatus)
 	}
@@ -376,6 +379,11 @@ func TestWireGuardWrongKey(t *testing.T) {
 				t.Errorf("%d columns: %s", len([]rune(line))-1, line)
 			}
 		}
+	}
+	o := run(t, a.Namespace, "doctor", "--control", pa.control)
+	text := strings.Join(strings.Fields(o.stdout), " ")
+	if o.code != 1 || !strings.Contains(text, "FAIL tunnel "+k[1].Public().String()) || !strings.Contains(text, "FAIL peer") || strings.Contains(text, "FAIL route") {
+		t.Errorf("doctor: %+v", o)
 	}
 	if c := pb.counters(); c.RxFrames != 0 {
 		t.Errorf("received %+v", c)
