@@ -7,6 +7,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"strconv"
 	"strings"
 	"syscall"
@@ -80,12 +81,22 @@ func newMachine(t *testing.T) *machine {
 	}
 	out := newOutput()
 	cmd.Stdout, cmd.Stderr = out, out
-	must(t, cmd.Start())
+	// The signal comes when the thread ends that started it, and threads of Go come
+	// and go: this one stays as long as it does.
+	started, ended := make(chan error), make(chan struct{})
+	go func() {
+		runtime.LockOSThread()
+		defer runtime.UnlockOSThread()
+		started <- cmd.Start()
+		<-ended
+	}()
+	must(t, <-started)
 	m := &machine{t: t, pid: cmd.Process.Pid, root: filepath.Join(base, "root")}
 	t.Cleanup(func() {
 		// With its first process all end, and the mounts go with the last.
 		_ = cmd.Process.Kill()
 		_ = cmd.Wait()
+		close(ended)
 		if t.Failed() {
 			t.Logf("systemd: %s", out)
 		}
