@@ -79,11 +79,13 @@ type array struct {
 }
 
 func newArray(slots, remotes int) *array {
-	return &array{
+	a := &array{
 		slots:   make([]slot, slots),
 		shift:   uint(64 - bits.TrailingZeros(uint(slots))),
 		remotes: make([]*Remote, remotes),
 	}
+	adviseHugePages(a.slots)
+	return a
 }
 
 // find returns the slot bound to key, nil when there is none. It ends because

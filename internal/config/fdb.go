@@ -12,6 +12,7 @@ import (
 
 // entries checks --fdb.
 func (s *Spec) entries(e *Endpoint) error {
+	had := make(map[vxlan.MAC][]vtep.Entry)
 	for i, text := range s.List("fdb") {
 		bad := func(format string, args ...any) error {
 			return s.errorAt("fdb", i, "%q: "+format, append([]any{text}, args...)...)
@@ -52,11 +53,12 @@ func (s *Spec) entries(e *Endpoint) error {
 			return bad("%v", fdb.ErrDynamic)
 		}
 		twice := func(had vtep.Entry) bool {
-			return had.MAC == mac && (!mac.IsMulticast() && !mac.IsZero() || had.Remote == entry.Remote || had.Kind != entry.Kind)
+			return !mac.IsMulticast() && !mac.IsZero() || had.Remote == entry.Remote || had.Kind != entry.Kind
 		}
-		if slices.ContainsFunc(s.Entries, twice) {
+		if slices.ContainsFunc(had[mac], twice) {
 			return bad("%v has an entry already", mac)
 		}
+		had[mac] = append(had[mac], entry)
 		s.Entries = append(s.Entries, entry)
 	}
 	return nil

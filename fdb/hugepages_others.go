@@ -1,0 +1,6 @@
+//go:build !linux
+
+package fdb
+
+// adviseHugePages is for Linux.
+func adviseHugePages([]slot) {}
