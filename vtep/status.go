@@ -20,8 +20,10 @@ type Status struct {
 	Port  uint16 `json:"port"`
 	// Transport is what the Conn calls itself, such as udp or packet; empty
 	// when it has no name.
-	Transport string  `json:"transport,omitempty"`
-	Uptime    Seconds `json:"uptime_s"`
+	Transport string `json:"transport,omitempty"`
+	// Tunnel is what packets travel through; nil: nothing, they are in clear.
+	Tunnel *TunnelStatus `json:"tunnel,omitempty"`
+	Uptime Seconds       `json:"uptime_s"`
 	// Running: Run has begun, and not ended.
 	Running bool `json:"running"`
 	// Workers is how many threads carry frames, and IO what they wait with:
@@ -175,6 +177,7 @@ func (e *Endpoint) Status(only ...vxlan.VNI) Status {
 	if name, ok := e.conn.(fmt.Stringer); ok {
 		s.Transport = name.String()
 	}
+	s.Tunnel = tunnelStatus(e.conn)
 	for _, o := range overlays {
 		v := o.status(now)
 		if heldBack != "" && v.Reason == "" {

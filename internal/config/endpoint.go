@@ -7,6 +7,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/govxlan/govxlan/transport/wireguard"
 	"github.com/govxlan/govxlan/vtep"
 	"github.com/govxlan/govxlan/vxlan"
 	"go.uber.org/zap"
@@ -26,6 +27,7 @@ type Endpoint struct {
 	Offload      bool
 	Queues       int // sockets of the port
 	Packet       bool
+	WireGuard    *wireguard.Config // nil: the underlay is not encrypted
 	Workers      int
 	NoRing       bool
 	Datapath     vtep.Datapath
@@ -97,6 +99,9 @@ func newEndpoint(v View) (*Endpoint, error) {
 		e.Packet = true
 	default:
 		return nil, v.Errorf("transport", "%q: give udp or packet", t)
+	}
+	if err := e.wireguard(); err != nil {
+		return nil, err
 	}
 	if err := e.threads(); err != nil {
 		return nil, err

@@ -99,6 +99,7 @@ var Options = []Option{
 	{Name: "local", Kind: Text, Scope: OfEndpoint, Change: Restart, Derived: "by the route to the first peer", Usage: "source and listening address (default: by the route to the first peer)"},
 	{Name: "port", Kind: Number, Default: fmt.Sprint(vxlan.Port), Scope: OfEndpoint, Change: Restart, Usage: "UDP port to listen on and to send to"},
 	{Name: "transport", Kind: Text, Default: "udp", Scope: OfEndpoint, Change: Restart, Usage: "udp: sockets of the kernel; packet: whole packets from and to the devices"},
+	{Name: "wireguard", Kind: Text, Scope: OfEndpoint, Change: Restart, Derived: "off", Usage: "through a WireGuard tunnel, as this file of wg(8) describes it; peers are addresses in the tunnel"},
 	{Name: "source-ports", Kind: Text, Default: fmt.Sprintf("%d-%d", vxlan.SourcePortLo, vxlan.SourcePortHi), Scope: OfEndpoint, Change: Restart, Usage: "outer source ports LO-HI, by hash of the inner flow, or one port"},
 	{Name: "multicast-ttl", Kind: Number, Default: "1", Scope: OfEndpoint, Change: Restart, Usage: "TTL of what is sent to a group; above 1 VTEPs behind routers may speak too"},
 	{Name: "pmtu", Kind: Text, Default: "auto", Scope: OfEndpoint, Change: Restart, Usage: "auto: find out the MTU of the path to each peer; off: do not; N: it is N bytes, of outer IP packets, whatever routers say or hide"},

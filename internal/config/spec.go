@@ -199,6 +199,9 @@ func checkDeviceName(name string) error {
 
 // groups checks --group and what belongs to it.
 func (s *Spec) groups(e *Endpoint) error {
+	if err := s.noGroup(e); err != nil {
+		return err
+	}
 	list := s.List("group")
 	dev := s.Text("dev")
 	switch {
