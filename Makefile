@@ -21,7 +21,7 @@ TESTFLAGS ?=
 # everywhere: those that do no I/O. Their tests run on 32 bits and big endian at
 # once, emulated: not every 64-bit kernel runs programs of its 32-bit kin.
 SYSTEMS := linux/arm64 linux/386 linux/s390x darwin/arm64 windows/amd64
-PURE    := ./vxlan ./fdb ./internal/checksum ./internal/neighbour
+PURE    := ./vxlan ./fdb ./internal/checksum ./internal/neighbour ./internal/rate
 
 # Packages that the race detector can tell nothing about: those that drive the
 # program from outside, and those without goroutines. To run the program
@@ -29,7 +29,7 @@ PURE    := ./vxlan ./fdb ./internal/checksum ./internal/neighbour
 RACELESS := cmd/govxlan|internal/(demo|e2e|explain.*)
 
 # Programs that tests use, each with its Debian package.
-PROGRAMS := ip:iproute2 ping:iputils-ping tshark:tshark curl:curl tmux:tmux setpriv:util-linux systemctl:systemd nsenter:util-linux dpkg:dpkg nft:nftables iptables:iptables sysctl:procps
+PROGRAMS := ip:iproute2 ping:iputils-ping tshark:tshark curl:curl tmux:tmux setpriv:util-linux systemctl:systemd nsenter:util-linux dpkg:dpkg nft:nftables iptables:iptables sysctl:procps wireguard-go:wireguard-go
 
 # The demo and many tests make network namespaces and TAP devices, as root or by
 # sudo. With GOVXLAN_SKIP_ROOT=1 such tests are skipped.
@@ -173,7 +173,7 @@ ROUNDS           ?= 5
 SECONDS_EACH     ?= 1
 
 .PHONY: bench
-bench: PROGRAMS += fastd:fastd wireguard-go:wireguard-go
+bench: PROGRAMS += fastd:fastd
 bench: build programs tun ## measure everything and write docs/benchmarks.md, in about half an hour
 	$(SUDO) bin/govxlan bench net --systems $(SYSTEMS_MEASURED) --rounds $(ROUNDS) --seconds $(SECONDS_EACH) --json >docs/benchmarks-net.json
 	$(SUDO) bin/govxlan bench codec --json >docs/benchmarks-codec.json

@@ -73,6 +73,9 @@ const (
 	Tinc         = "tinc"
 	OpenVPN      = "openvpn"
 	OpenVSwitch  = "openvswitch"
+
+	GovxlanWireGuard = "govxlan-wireguard"
+	WireGuardVXLAN   = "wireguard-go+vxlan"
 )
 
 // DefaultSystems need nothing but Linux.
@@ -80,6 +83,10 @@ var DefaultSystems = []string{Veth, Kernel, GovxlanEBPF, Govxlan, GovxlanPlain}
 
 // PeerSystems must be installed.
 var PeerSystems = []string{WireGuardGo, Fastd, Tinc, OpenVPN, OpenVSwitch}
+
+// EncryptedSystems carry Ethernet over an encrypted underlay. The first one has to
+// be named to be measured.
+var EncryptedSystems = []string{GovxlanWireGuard, WireGuardVXLAN}
 
 // The modes of the underlay.
 const (
@@ -140,7 +147,7 @@ func (c *Config) complete() error {
 	if c.Generator == "" {
 		c.Generator = Builtin
 	}
-	known := slices.Concat(DefaultSystems, PeerSystems)
+	known := slices.Concat(DefaultSystems, PeerSystems, EncryptedSystems)
 	for _, v := range c.Variants {
 		if v.Name == "" || slices.Contains(known, v.Name) {
 			return badChoice("variant %q: give it a name of its own", v.Name)

@@ -96,6 +96,11 @@ func systems() []*system {
 			name: OpenVSwitch, title: "Open vSwitch in user space, VXLAN", start: startOpenVSwitch,
 			tools: openVSwitchTools, install: "apt install openvswitch-switch", bare: true,
 		},
+		{name: GovxlanWireGuard, title: "govxlan --wireguard: Ethernet, encrypted", own: true, start: startGovxlanWireGuard},
+		{
+			name: WireGuardVXLAN, title: "the kernel's vxlan over wireguard-go", start: startWireGuardVXLAN,
+			tools: []string{"wireguard-go"}, install: "apt install wireguard-go",
+		},
 	}
 }
 

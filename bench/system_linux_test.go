@@ -31,7 +31,7 @@ func TestSystemsAreComplete(t *testing.T) {
 			t.Errorf("system %+v", s)
 		}
 	}
-	if want := slices.Concat(DefaultSystems, PeerSystems); !slices.Equal(names, want) {
+	if want := slices.Concat(DefaultSystems, PeerSystems, EncryptedSystems); !slices.Equal(names, want) {
 		t.Errorf("systems %v, names %v", names, want)
 	}
 }
@@ -70,7 +70,7 @@ func TestPeers(t *testing.T) {
 		}
 	}
 	for _, s := range r.Systems[1:] {
-		if s.Version == "" || s.OverlayMTU < 1400 || s.LargestPacket[ModeWire] > wireBytes {
+		if s.Version == "" || s.OverlayMTU < 1390 || s.LargestPacket[ModeWire] > wireBytes {
 			t.Errorf("%+v", s)
 		}
 	}

@@ -3,14 +3,14 @@ package bench
 import (
 	"bufio"
 	"context"
-	"crypto/ecdh"
-	"crypto/rand"
 	"encoding/hex"
 	"fmt"
 	"net"
 	"os"
 	"strings"
 	"time"
+
+	"github.com/govxlan/govxlan/transport/wireguard"
 )
 
 // wireguardMTU is what 1500 bytes leave for an IP packet in WireGuard over IPv4:
@@ -22,22 +22,24 @@ const wireguardPort = 51820
 // startWireGuard runs wireguard-go. It carries IP, not Ethernet, and there is no
 // way to have it without encryption.
 func startWireGuard(ctx context.Context, _ *runner, p *pair) error {
+	p.mtu = wireguardMTU
+	return wireguardGo(ctx, p, "wg", func(h *host, dev string) error { return h.setUp(dev, wireguardMTU) })
+}
+
+// wireguardGo runs wireguard-go on both hosts, with devices of this prefix; setUp
+// makes each ready.
+func wireguardGo(ctx context.Context, p *pair, prefix string, setUp func(h *host, dev string) error) error {
 	tool, err := findTool("wireguard-go")
 	if err != nil {
 		return err
 	}
-	p.mtu, p.version = wireguardMTU, toolVersion(ctx, tool, "--version")
+	p.version = toolVersion(ctx, tool, "--version")
 	p.command = "wireguard-go -f wg0"
-	var keys [2]*ecdh.PrivateKey
-	for i := range keys {
-		if keys[i], err = ecdh.X25519().GenerateKey(rand.Reader); err != nil {
-			return err
-		}
-	}
+	keys := [2]wireguard.Key{wireguard.NewPrivateKey(), wireguard.NewPrivateKey()}
 	for _, h := range p.hosts {
 		// Its control socket is named after the device alone, for all
 		// namespaces: the name must be the only one on this machine.
-		dev := fmt.Sprintf("wg%d%s", os.Getpid(), h.letter)
+		dev := fmt.Sprintf("%s%d%s", prefix, os.Getpid(), h.letter)
 		process, err := p.run(ctx, h, tool, "-f", dev)
 		if err != nil {
 			return err
@@ -52,17 +54,18 @@ func startWireGuard(ctx context.Context, _ *runner, p *pair) error {
 			return err
 		}
 		far := p.far(h)
+		public := keys[far.index].Public()
 		err = wireguardSet(socket,
-			"private_key", hex.EncodeToString(keys[h.index].Bytes()),
+			"private_key", hex.EncodeToString(keys[h.index][:]),
 			"listen_port", fmt.Sprint(wireguardPort),
-			"public_key", hex.EncodeToString(keys[far.index].PublicKey().Bytes()),
+			"public_key", hex.EncodeToString(public[:]),
 			"endpoint", fmt.Sprintf("%v:%d", far.under, wireguardPort),
 			"allowed_ip", "0.0.0.0/0",
 		)
 		if err != nil {
 			return err
 		}
-		if err := h.setUp(dev, wireguardMTU); err != nil {
+		if err := setUp(h, dev); err != nil {
 			return err
 		}
 	}

@@ -32,6 +32,12 @@
 // default at 65536 (Config.MaxEntries): in a full table known MACs still move,
 // and new ones are delivered and not learned.
 //
+// A MAC that keeps moving can be held (Config.Damping): back where it was first, its
+// entry neither moves nor ages for a while, and frames from its MAC that come from
+// elsewhere are to be dropped. New MACs can be learned at a bounded rate
+// (SetLearnRate); what is too much is delivered and not learned. Both are off unless
+// asked for.
+//
 // A static entry is set by the user, does not age or move, and does not count
 // against the bound. A frame from its MAC that comes from elsewhere is to be
 // dropped: that is what protects a gateway's MAC from being taken over. A
@@ -60,8 +66,8 @@
 // # Concurrency
 //
 // All methods may be called at once. Lookup, Select, Replicas, Flood and All
-// take no lock. Neither does Learn for a MAC that it knows behind the same remote, or a
-// static one; it writes to the entry once in 100 ms at most. Everything else
+// take no lock. Neither does Learn for a MAC that it knows behind the same remote, a
+// static or held one, or one too many of a bounded rate; it writes to the entry once in 100 ms at most. Everything else
 // takes turns under a mutex.
 //
 // # Memory and time

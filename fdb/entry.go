@@ -51,11 +51,13 @@ type Entry struct {
 	// Nexthops is the nexthop group that the entry points to, in which case
 	// Remote is the zero Remote; 0 for none.
 	Nexthops uint32
+	// Held: it moved too often, and does not move or age for now (Damping).
+	Held bool
 }
 
 // entryOf returns the entry of a key by its value, without its age.
 func entryOf(a *array, key, value uint64) Entry {
-	e := Entry{MAC: macOf(key), Kind: kindOf(value)}
+	e := Entry{MAC: macOf(key), Kind: kindOf(value), Held: value&held != 0}
 	if value&ecmp != 0 {
 		e.Nexthops = uint32(value)
 	} else {

@@ -26,9 +26,14 @@ const (
 	// EventMissed: a frame to a unicast MAC was lost for want of an entry and
 	// of a flood list (l2miss). A table cannot tell, its user does.
 	EventMissed
+	// EventHeld: an entry would have moved too often, and is held (Damping).
+	// Was is the remote that it wanted to move to, if it is known.
+	EventHeld
+	// EventReleased: it may move again.
+	EventReleased
 )
 
-var eventKinds = [...]string{"", "learned", "moved", "aged", "added", "changed", "deleted", "missed"}
+var eventKinds = [...]string{"", "learned", "moved", "aged", "added", "changed", "deleted", "missed", "held", "released"}
 
 // String returns the name in lower case.
 func (k EventKind) String() string {

@@ -15,25 +15,25 @@ func TestEvents(t *testing.T) {
 		do   func()
 		want []Event
 	}{
-		{"learned", func() { tab.Learn(hostA, vtep1, 0) }, []Event{{EventLearned, Entry{hostA, vtep1, KindLearned, 0, 0}, Remote{}}}},
+		{"learned", func() { tab.Learn(hostA, vtep1, 0) }, []Event{{EventLearned, Entry{hostA, vtep1, KindLearned, 0, 0, false}, Remote{}}}},
 		{"known", func() { tab.Learn(hostA, vtep1, time.Second) }, nil},
-		{"moved", func() { tab.Learn(hostA, vtep2, time.Second) }, []Event{{EventMoved, Entry{hostA, vtep2, KindLearned, 0, 0}, vtep1}}},
-		{"changed", func() { tab.Replace(hostA, vtep6) }, []Event{{EventChanged, Entry{hostA, vtep6, KindStatic, 0, 0}, vtep2}}},
+		{"moved", func() { tab.Learn(hostA, vtep2, time.Second) }, []Event{{EventMoved, Entry{hostA, vtep2, KindLearned, 0, 0, false}, vtep1}}},
+		{"changed", func() { tab.Replace(hostA, vtep6) }, []Event{{EventChanged, Entry{hostA, vtep6, KindStatic, 0, 0, false}, vtep2}}},
 		{"the same again", func() { tab.Replace(hostA, vtep6) }, nil},
 		{"refused", func() { tab.Add(hostA, vtep1); tab.Learn(hostA, vtep1, 0) }, nil},
-		{"aged", func() { tab.Age(5 * time.Second) }, []Event{{EventAged, Entry{hostB, vtep1, KindLearned, 0, 0}, Remote{}}}},
-		{"added", func() { tab.Add(hostB, vtep1) }, []Event{{EventAdded, Entry{hostB, vtep1, KindStatic, 0, 0}, Remote{}}}},
-		{"deleted", func() { tab.Del(hostB); tab.Del(hostB) }, []Event{{EventDeleted, Entry{hostB, vtep1, KindStatic, 0, 0}, Remote{}}}},
-		{"group", func() { tab.Append(group, vtep1); tab.Append(group, vtep1) }, []Event{{EventAdded, Entry{group, vtep1, KindStatic, 0, 0}, Remote{}}}},
+		{"aged", func() { tab.Age(5 * time.Second) }, []Event{{EventAged, Entry{hostB, vtep1, KindLearned, 0, 0, false}, Remote{}}}},
+		{"added", func() { tab.Add(hostB, vtep1) }, []Event{{EventAdded, Entry{hostB, vtep1, KindStatic, 0, 0, false}, Remote{}}}},
+		{"deleted", func() { tab.Del(hostB); tab.Del(hostB) }, []Event{{EventDeleted, Entry{hostB, vtep1, KindStatic, 0, 0, false}, Remote{}}}},
+		{"group", func() { tab.Append(group, vtep1); tab.Append(group, vtep1) }, []Event{{EventAdded, Entry{group, vtep1, KindStatic, 0, 0, false}, Remote{}}}},
 		{"flood list", func() { tab.AddFlood(vtep1); tab.AddFlood(vtep1); tab.DelFlood(vtep1) }, []Event{
-			{EventAdded, Entry{MAC{}, vtep1, KindStatic, 0, 0}, Remote{}}, {EventDeleted, Entry{MAC{}, vtep1, KindStatic, 0, 0}, Remote{}}}},
+			{EventAdded, Entry{MAC{}, vtep1, KindStatic, 0, 0, false}, Remote{}}, {EventDeleted, Entry{MAC{}, vtep1, KindStatic, 0, 0, false}, Remote{}}}},
 		{"nexthops", func() {
 			tab.SetNexthops(3, []Remote{vtep1})
 			tab.Set(VerbAdd, hostB, Destination{Nexthops: 3, Kind: KindPermanent}, 0)
 			tab.DelNexthops(3)
-		}, []Event{{EventAdded, Entry{hostB, Remote{}, KindPermanent, 0, 3}, Remote{}}, {EventDeleted, Entry{hostB, Remote{}, KindPermanent, 0, 3}, Remote{}}}},
+		}, []Event{{EventAdded, Entry{hostB, Remote{}, KindPermanent, 0, 3, false}, Remote{}}, {EventDeleted, Entry{hostB, Remote{}, KindPermanent, 0, 3, false}, Remote{}}}},
 		{"flush", func() { tab.Flush(FlushAll) }, []Event{
-			{EventDeleted, Entry{group, vtep1, KindStatic, 0, 0}, Remote{}}, {EventDeleted, Entry{hostA, vtep6, KindStatic, 0, 0}, Remote{}}}},
+			{EventDeleted, Entry{group, vtep1, KindStatic, 0, 0, false}, Remote{}}, {EventDeleted, Entry{hostA, vtep6, KindStatic, 0, 0, false}, Remote{}}}},
 		{"nobody listens", func() { tab.Notify(nil); tab.Learn(hostA, vtep1, 0) }, nil},
 	} {
 		got = nil

@@ -97,3 +97,22 @@ func ExampleTable_Append() {
 	// true
 	// fdb: replace 01:00:5e:00:00:05 to 192.0.2.3:4789: a group MAC has a list of remotes; append and delete them one by one
 }
+
+func ExampleDamping() {
+	table := fdb.New(fdb.Config{Damping: fdb.Damping{Moves: 3, Hold: time.Minute}})
+	host := fdb.MAC{0x02, 0, 0, 0, 0, 1}
+	here, there := remote("192.0.2.1:4789"), remote("192.0.2.2:4789")
+	for i, from := range []fdb.Remote{here, there, here, there, here, there} {
+		o := table.Learn(host, from, time.Duration(i)*time.Second)
+		fmt.Printf("from %v: %v, drop %v\n", from, o, o.Drop())
+	}
+	fmt.Println("a minute later:", table.Learn(host, there, 63*time.Second))
+	// Output:
+	// from 192.0.2.1:4789: added, drop false
+	// from 192.0.2.2:4789: moved, drop false
+	// from 192.0.2.1:4789: moved, drop false
+	// from 192.0.2.2:4789: held, drop true
+	// from 192.0.2.1:4789: known, drop false
+	// from 192.0.2.2:4789: held, drop true
+	// a minute later: moved
+}

@@ -18,7 +18,7 @@ func TestKernelRules(t *testing.T) {
 		{"B16 source MAC leads to source address and configured port", func(t *testing.T, tab *Table) {
 			wantLearn(t, tab, hostA, vtep1, 0, Added)
 			wantLookup(t, tab, hostA, vtep1)
-			wantEntries(t, tab, 0, Entry{hostA, Remote{netip.MustParseAddrPort("192.0.2.1:4789"), 0}, KindLearned, 0, 0})
+			wantEntries(t, tab, 0, Entry{hostA, Remote{netip.MustParseAddrPort("192.0.2.1:4789"), 0}, KindLearned, 0, 0, false})
 		}},
 		{"B17 learned entry moves", func(t *testing.T, tab *Table) {
 			wantLearn(t, tab, hostA, vtep1, 0, Added)
@@ -61,7 +61,7 @@ func TestKernelRules(t *testing.T) {
 		}},
 		{"B19 an expired entry is used until the sweep", func(t *testing.T, tab *Table) {
 			tab.Learn(hostA, vtep1, 0)
-			wantEntries(t, tab, time.Hour, Entry{hostA, vtep1, KindLearned, time.Hour, 0})
+			wantEntries(t, tab, time.Hour, Entry{hostA, vtep1, KindLearned, time.Hour, 0, false})
 			wantLookup(t, tab, hostA, vtep1)
 			wantLearn(t, tab, hostA, vtep1, time.Hour, Known)
 			if tab.Age(time.Hour) != 0 {
@@ -151,7 +151,7 @@ func TestKernelRules(t *testing.T) {
 			if err := errors.Join(tab.Append(hostA, vtep2), tab.Append(hostB, vtep2)); err != nil {
 				t.Error(err)
 			}
-			wantEntries(t, tab, 0, Entry{hostA, vtep1, KindStatic, 0, 0}, Entry{hostB, vtep1, KindLearned, 0, 0})
+			wantEntries(t, tab, 0, Entry{hostA, vtep1, KindStatic, 0, 0, false}, Entry{hostB, vtep1, KindLearned, 0, 0, false})
 		}},
 		{"B26 replace is for unicast alone", func(t *testing.T, tab *Table) {
 			tab.Add(hostA, vtep1)
@@ -220,9 +220,9 @@ func TestKernelRules(t *testing.T) {
 				t.Errorf("%d learned", n)
 			}
 			wantEntries(t, tab, 0,
-				Entry{group, vtep1, KindStatic, 0, 0},
-				Entry{group, vtep2, KindStatic, 0, 0},
-				Entry{hostA, vtep1, KindStatic, 0, 0})
+				Entry{group, vtep1, KindStatic, 0, 0, false},
+				Entry{group, vtep2, KindStatic, 0, 0, false},
+				Entry{hostA, vtep1, KindStatic, 0, 0, false})
 			if n := tab.Flush(FlushAll); n != 3 {
 				t.Errorf("%d in all", n)
 			}
@@ -236,7 +236,7 @@ func TestKernelRules(t *testing.T) {
 			wantLearn(t, tab, hostA, vtep1, 0, Known)
 			wantLearn(t, tab, hostA, vtep6, 0, Known)
 			wantLearn(t, tab, hostA, vtep2, 0, Static)
-			wantEntries(t, tab, 0, Entry{hostA, Remote{}, KindStatic, 0, 9})
+			wantEntries(t, tab, 0, Entry{hostA, Remote{}, KindStatic, 0, 9, false})
 		}},
 		{"B19 dynamic entries age and move", func(t *testing.T, tab *Table) {
 			for _, mac := range []MAC{hostA, hostB} {
@@ -246,8 +246,8 @@ func TestKernelRules(t *testing.T) {
 			}
 			wantLearn(t, tab, hostB, vtep2, 200*time.Second, Moved)
 			wantEntries(t, tab, 300*time.Second,
-				Entry{hostA, vtep1, KindDynamic, 290 * time.Second, 0},
-				Entry{hostB, vtep2, KindDynamic, 100 * time.Second, 0})
+				Entry{hostA, vtep1, KindDynamic, 290 * time.Second, 0, false},
+				Entry{hostB, vtep2, KindDynamic, 100 * time.Second, 0, false})
 			if tab.Age(310*time.Second) != 0 || tab.Age(311*time.Second) != 1 || tab.Age(501*time.Second) != 1 {
 				t.Error("not 300 s after the user or a frame set it")
 			}
@@ -307,15 +307,15 @@ func TestKernelRules(t *testing.T) {
 			if n := tab.Flush(FlushNonPermanent); n != 1 {
 				t.Errorf("%d flushed, want the static one", n)
 			}
-			wantEntries(t, tab, 0, Entry{hostMAC(1), vtep1, KindPermanent, 0, 0})
+			wantEntries(t, tab, 0, Entry{hostMAC(1), vtep1, KindPermanent, 0, 0, false})
 		}},
 		{"B30 a learned entry that the user replaces becomes static", func(t *testing.T, tab *Table) {
 			tab.Learn(hostA, vtep1, 0)
-			wantEntries(t, tab, time.Second, Entry{hostA, vtep1, KindLearned, time.Second, 0})
+			wantEntries(t, tab, time.Second, Entry{hostA, vtep1, KindLearned, time.Second, 0, false})
 			if err := tab.Replace(hostA, vtep2); err != nil {
 				t.Error(err)
 			}
-			wantEntries(t, tab, time.Second, Entry{hostA, vtep2, KindStatic, 0, 0})
+			wantEntries(t, tab, time.Second, Entry{hostA, vtep2, KindStatic, 0, 0, false})
 			if tab.Learned() != 0 {
 				t.Error("still counted as learned")
 			}

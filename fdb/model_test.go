@@ -252,6 +252,11 @@ func (m *mirror) hear(e Event) {
 			m.fail("%v of %+v: %+v", e.What, list, e)
 		}
 		list[at] = e.Entry
+	case EventHeld, EventReleased:
+		if at < 0 || list[at].Remote != e.Entry.Remote || e.Entry.Held != (e.What == EventHeld) {
+			m.fail("%v of %+v: %+v", e.What, list, e)
+		}
+		list[at] = e.Entry
 	case EventAged, EventDeleted:
 		if at < 0 || list[at] != e.Entry {
 			m.fail("%v of %+v: %+v", e.What, list, e)

@@ -21,12 +21,18 @@ const (
 	// Invalid: the source MAC is multicast or all-zero, or the remote cannot
 	// be the source of a datagram. Nothing is learned. Drop the frame.
 	Invalid
+	// Held: the MAC moved too often (Damping), and is held behind another
+	// remote for now. Drop the frame.
+	Held
+	// Limited: the MAC is new, and so were too many before it
+	// (Table.SetLearnRate). Deliver the frame.
+	Limited
 )
 
 // Drop reports whether the frame must not be delivered.
-func (o Outcome) Drop() bool { return o == Static || o == Invalid }
+func (o Outcome) Drop() bool { return o == Static || o == Invalid || o == Held }
 
-var outcomes = [...]string{"known", "added", "moved", "static", "full", "invalid"}
+var outcomes = [...]string{"known", "added", "moved", "static", "full", "invalid", "held", "limited"}
 
 // String returns the name in lower case.
 func (o Outcome) String() string {

@@ -22,7 +22,7 @@ func rounds() uint32 {
 // returns must be one of its own.
 func TestConcurrent(t *testing.T) {
 	const hosts = 300
-	tab := New(Config{MaxEntries: hosts / 2, Ageing: time.Second})
+	tab := New(Config{MaxEntries: hosts / 2, Ageing: time.Second, Damping: Damping{Moves: 3, Within: time.Second, Hold: time.Second}})
 	own := func(i, n uint32) Remote { return Remote{vtep1.Addr, i<<16 | n&0xffff} }
 	var clock atomic.Int64 // in ticks
 	now := func() time.Duration { return time.Duration(clock.Load()) * tick }
@@ -106,6 +106,10 @@ func TestConcurrent(t *testing.T) {
 				tab.Add(group, own(i, 0))
 			case 12:
 				tab.DelFlood(own(i, 0))
+			case 13:
+				tab.SetDamping(Damping{Moves: rand.IntN(4), Hold: time.Second})
+			case 14:
+				tab.SetLearnRate(rand.IntN(2)*100, 10)
 			default:
 				tab.Age(now())
 				for _, r := range tab.Replicas(group) {
@@ -215,7 +219,7 @@ func TestStampBetweenCopyAndPublication(t *testing.T) {
 	}
 	tab.replace(a, interned, bound)
 	tab.mu.Unlock()
-	wantEntries(t, tab, 3*time.Second, Entry{hostA, vtep1, KindLearned, 2 * time.Second, 0})
+	wantEntries(t, tab, 3*time.Second, Entry{hostA, vtep1, KindLearned, 2 * time.Second, 0, false})
 }
 
 // A receiver sets its stamp in the new array before an older one is carried
@@ -231,7 +235,7 @@ func TestStampBeforeCarrying(t *testing.T) {
 	tab.Learn(hostA, vtep1, 2*time.Second)
 	tab.carryStamps(old, tab.current.Load())
 	tab.mu.Unlock()
-	wantEntries(t, tab, 3*time.Second, Entry{hostA, vtep1, KindLearned, time.Second, 0})
+	wantEntries(t, tab, 3*time.Second, Entry{hostA, vtep1, KindLearned, time.Second, 0, false})
 }
 
 // Another writer comes before a receiver that has seen that it needs the lock.
@@ -242,12 +246,12 @@ func TestLearnBehindAnotherWriter(t *testing.T) {
 		want   Outcome
 		entry  Entry
 	}{
-		{"none", func(*Table) {}, Added, Entry{hostA, vtep1, KindLearned, time.Second, 0}},
-		{"same, earlier", func(t *Table) { t.Learn(hostA, vtep1, 0) }, Known, Entry{hostA, vtep1, KindLearned, time.Second, 0}},
-		{"same, later", func(t *Table) { t.Learn(hostA, vtep1, 2*time.Second) }, Known, Entry{hostA, vtep1, KindLearned, 0, 0}},
-		{"elsewhere", func(t *Table) { t.Learn(hostA, vtep2, 0) }, Moved, Entry{hostA, vtep1, KindLearned, time.Second, 0}},
-		{"static same", func(t *Table) { t.Add(hostA, vtep1) }, Known, Entry{hostA, vtep1, KindStatic, 0, 0}},
-		{"static elsewhere", func(t *Table) { t.Add(hostA, vtep2) }, Static, Entry{hostA, vtep2, KindStatic, 0, 0}},
+		{"none", func(*Table) {}, Added, Entry{hostA, vtep1, KindLearned, time.Second, 0, false}},
+		{"same, earlier", func(t *Table) { t.Learn(hostA, vtep1, 0) }, Known, Entry{hostA, vtep1, KindLearned, time.Second, 0, false}},
+		{"same, later", func(t *Table) { t.Learn(hostA, vtep1, 2*time.Second) }, Known, Entry{hostA, vtep1, KindLearned, 0, 0, false}},
+		{"elsewhere", func(t *Table) { t.Learn(hostA, vtep2, 0) }, Moved, Entry{hostA, vtep1, KindLearned, time.Second, 0, false}},
+		{"static same", func(t *Table) { t.Add(hostA, vtep1) }, Known, Entry{hostA, vtep1, KindStatic, 0, 0, false}},
+		{"static elsewhere", func(t *Table) { t.Add(hostA, vtep2) }, Static, Entry{hostA, vtep2, KindStatic, 0, 0, false}},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {

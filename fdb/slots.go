@@ -19,16 +19,17 @@ type slot struct {
 const (
 	occupied = 1 << 48 // makes the key of every MAC, also of all zeros, not 0
 
-	// value: bits 61-63 flags, bits 32-60 index of the remote (from 1 on, so
+	// value: bits 60-63 flags, bits 32-59 index of the remote (from 1 on, so
 	// that a value is never 0), bits 0-31 time stamp in ticks.
 	static = 1 << 63 // does not age or move
 	ecmp   = 1 << 62 // points to the nexthop group of the ID in bits 0-31
 	user   = 1 << 61 // set by the user: dynamic, or with static permanent
+	held   = 1 << 60 // does not age or move for now (Damping); never with static
 
 	// ecmp is the top bit of the index: to a reader in a hurry such an entry
 	// looks like one whose remote is not in the array yet, and so costs
 	// nothing where there is none.
-	indexMask = ecmp>>32 | (1<<29 - 1)
+	indexMask = ecmp>>32 | (1<<28 - 1)
 
 	minSlots = 16
 )

@@ -243,7 +243,7 @@ func checkInternals(t testing.TB, tab *Table) {
 	tab.mu.Lock()
 	defer tab.mu.Unlock()
 	a := tab.current.Load()
-	bound := 0
+	bound, movers, heldEntries := 0, 0, 0
 	var counted, kept [len(kinds)]int
 	used := make(map[uint32]bool)
 	for i := range a.slots {
@@ -263,9 +263,22 @@ func checkInternals(t testing.TB, tab *Table) {
 			continue
 		}
 		counted[kindOf(v)]++
+		m := tab.movers[key]
+		if isHeld := v&held != 0; isHeld != (m != nil && m.held) || isHeld && (v&static != 0 || later(tab.release.Load(), m.until)) {
+			t.Fatalf("the entry of key %x has held %v, but %+v", key, isHeld, m)
+		}
+		if m != nil {
+			movers++
+			if m.held {
+				heldEntries++
+			}
+		}
 		if v&ecmp == 0 {
 			used[index(v)] = true
 		}
+	}
+	if movers != len(tab.movers) || heldEntries != tab.held {
+		t.Fatalf("%d movers and %d held; kept %d and %d", movers, heldEntries, len(tab.movers), tab.held)
 	}
 	for k := range kept {
 		kept[k] = int(tab.unicast[k].Load())

@@ -154,6 +154,7 @@ func (t *Table) setUnicast(verb Verb, key uint64, d Destination, stamp uint32) e
 	case d.Kind != KindDynamic:
 		stamp = 0
 	}
+	t.settle(key)
 	t.put(key, d.Remote, flags, stamp, what)
 	return nil
 }
@@ -207,7 +208,7 @@ func (t *Table) Get(mac MAC, now time.Duration) []Entry {
 	return []Entry{e}
 }
 
-// Forbids reports whether an entry that no frame moves says that mac is
+// Forbids reports whether an entry that no frame moves, static or held, says that mac is
 // elsewhere than behind a VTEP's address, whatever the port and the VNI: the
 // rule of Learn for those who do not learn, or know no more of a VTEP than its
 // address. It takes no lock and allocates nothing.
@@ -221,7 +222,7 @@ func (t *Table) Forbids(mac MAC, a netip.Addr) bool {
 			return false
 		}
 		v := s.value.Load()
-		if v&static == 0 {
+		if v&(static|held) == 0 {
 			return false
 		}
 		if r := array.remote(v); r != nil {

@@ -21,7 +21,8 @@ func (t *Table) Ageing() time.Duration {
 const sweepChunk = 1 << 14
 
 // Age removes the learned and dynamic entries whose MAC has not been heard for longer than
-// the ageing time, and returns how many they were. now is as in Learn. An entry
+// the ageing time, and returns how many they were; and lets MACs go that were held
+// long enough. now is as in Learn. An entry
 // is never removed before its time is over, and by a sweep that comes 200 ms
 // or more after that for certain.
 //
@@ -29,15 +30,16 @@ const sweepChunk = 1 << 14
 // kernel does. Lookup uses an entry until then.
 func (t *Table) Age(now time.Duration) (removed int) {
 	ageing := t.ageing.Load()
-	if ageing < 0 {
-		return 0
-	}
 	stamp := stampOf(now)
 	expired := func(v uint64) bool {
-		return v&static == 0 && age(stamp, uint32(v)) > ageing
+		return v&(static|held) == 0 && age(stamp, uint32(v)) > ageing
 	}
 	t.mu.Lock()
 	defer t.mu.Unlock()
+	t.letGoDue(stamp)
+	if ageing < 0 {
+		return 0
+	}
 	return t.sweepInChunks(expired, EventAged, func() {
 		// Frames with new source MACs need not wait for the whole table.
 		t.mu.Unlock()
@@ -107,6 +109,11 @@ func (t *Table) DelRemote(r Remote) int {
 	r = r.canonical()
 	t.mu.Lock()
 	defer t.mu.Unlock()
+	for key, m := range t.movers {
+		if m.home == r && !m.held {
+			delete(t.movers, key) // nothing is to return there
+		}
+	}
 	i, ok := t.interned[r]
 	if !ok {
 		return 0

@@ -7,6 +7,8 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"github.com/govxlan/govxlan/internal/rate"
 )
 
 // MAC is an Ethernet address. It is an alias, so that any [6]byte type of
@@ -37,6 +39,11 @@ type Config struct {
 	// MAC. Optional: 0 means DefaultAgeing, negative for ever. It is
 	// rounded up to 100 ms and cut at 6.8 years.
 	Ageing time.Duration
+	// Damping says when a MAC that keeps moving is held. Optional: never.
+	Damping Damping
+	// OnHold is called when a MAC is held or let go, as the function of Notify
+	// is and before it. Optional.
+	OnHold func(Event)
 }
 
 // A Table is the forwarding database of one VNI. All methods may be called
@@ -48,11 +55,14 @@ type Table struct {
 	seed        seed
 	ageing      atomic.Int64
 	nexthops    atomic.Pointer[map[uint32]*nexthops] // replaced as a whole
+	learnRate   atomic.Pointer[rate.Limit]           // of new MACs; nil: none
+	release     atomic.Uint32                        // stamp at which the next MAC is let go
 
 	// Keeps what writers change off the cache line that readers need.
 	_ [64]byte
 
 	unicast [len(kinds)]atomic.Int64 // entries by kind, written under mu
+	learned rate.Bucket
 
 	mu          sync.Mutex // held by everything that changes an entry
 	bound       int        // slots of current with a key, live or not
@@ -61,13 +71,20 @@ type Table struct {
 	notify      func(Event)
 	maxEntries  int // negative: no bound
 	boundAll    bool
+
+	damping      Damping
+	within, hold time.Duration     // of damping, in ticks
+	movers       map[uint64]*mover // by key
+	held         int               // of movers
+	onHold       func(Event)
 }
 
 // New returns an empty table.
 func New(c Config) *Table {
-	t := &Table{seed: newSeed()}
+	t := &Table{seed: newSeed(), onHold: c.OnHold}
 	t.SetLimit(c.MaxEntries, c.BoundAll)
 	t.SetAgeing(c.Ageing)
+	t.SetDamping(c.Damping)
 	t.replication.Store(new(replication))
 	t.nexthops.Store(new(map[uint32]*nexthops))
 	t.reset(newArray(minSlots, 8), make(map[Remote]uint32), 0)
@@ -135,7 +152,7 @@ again:
 // Where the entry points to a nexthop group, each of its remotes is the right
 // one.
 //
-// For an entry that is known with the same remote, or is static, Learn takes
+// For an entry that is known with the same remote, static or held, Learn takes
 // no lock and allocates nothing, and writes at most once in 100 ms.
 func (t *Table) Learn(mac MAC, from Remote, now time.Duration) Outcome {
 	return t.learn(binary.LittleEndian.Uint32(mac[:]), binary.LittleEndian.Uint16(mac[4:]), from, now)
@@ -151,11 +168,14 @@ func (t *Table) learn(head uint32, tail uint16, from Remote, now time.Duration) 
 	for {
 		a := t.current.Load()
 		s := a.find(hash, key)
-		if s == nil {
-			break
+		v := uint64(0)
+		if s != nil {
+			v = s.value.Load()
 		}
-		v := s.value.Load()
 		if v == 0 {
+			if l := t.learnRate.Load(); l != nil && from.source() && !t.learned.Take(*l, now, 1) {
+				return Limited
+			}
 			break
 		}
 		r := a.remote(v)
@@ -172,6 +192,9 @@ func (t *Table) learn(head uint32, tail uint16, from Remote, now time.Duration) 
 			}
 			if v&static != 0 {
 				return Static
+			}
+			if v&held != 0 && later(t.release.Load(), stamp) {
+				return Held
 			}
 			break
 		}
@@ -198,7 +221,7 @@ func (t *Table) Touch(mac MAC, vtep netip.AddrPort, now time.Duration) {
 		return
 	}
 	if have := a.remote(v); have != nil && have.Addr == vtep {
-		t.put(key, *have, v&user, stamp, 0)
+		t.put(key, *have, v&(user|held), stamp, 0)
 	}
 }
 
@@ -230,6 +253,10 @@ func (t *Table) learnLocked(key uint64, from Remote, stamp uint32) Outcome {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	a, v := t.entry(key)
+	if v&held != 0 {
+		t.letGoDue(stamp)
+		a, v = t.entry(key)
+	}
 	switch {
 	case v == 0:
 		if t.full() {
@@ -242,11 +269,13 @@ func (t *Table) learnLocked(key uint64, from Remote, stamp uint32) Outcome {
 	case *a.remote(v) == from:
 		// Another goroutine was faster.
 		if v&static == 0 {
-			t.put(key, from, v&user, stamp, 0)
+			t.put(key, from, v&(user|held), stamp, 0)
 		}
 		return Known
 	case v&static != 0:
 		return Static
+	case v&held != 0 || t.wanders(key, v, from, stamp):
+		return Held
 	}
 	t.put(key, from, v&user, stamp, EventMoved)
 	return Moved
@@ -290,6 +319,18 @@ func (t *Table) MaxEntries() int {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	return t.maxEntries
+}
+
+// SetLearnRate bounds how many new MACs are learned: perSecond in the long run, and
+// burst at once. What is too much is told by Limited, without taking the lock of the
+// table. 0 a second is no bound.
+func (t *Table) SetLearnRate(perSecond, burst int) {
+	if perSecond <= 0 {
+		t.learnRate.Store(nil)
+		return
+	}
+	l := rate.New(perSecond, burst)
+	t.learnRate.Store(&l)
 }
 
 // SetLimit changes Config.MaxEntries and Config.BoundAll. Entries that are there

@@ -112,7 +112,7 @@ func TestStaticStaysStatic(t *testing.T) {
 	tab.Add(hostA, vtep1)
 	wantLearn(t, tab, hostA, vtep1, time.Hour, Known)
 	wantLearn(t, tab, hostA, vtep2, time.Hour, Static)
-	wantEntries(t, tab, 2*time.Hour, Entry{hostA, vtep1, KindStatic, 0, 0})
+	wantEntries(t, tab, 2*time.Hour, Entry{hostA, vtep1, KindStatic, 0, 0, false})
 	if tab.Learned() != 0 || tab.Age(1000*time.Hour) != 0 {
 		t.Error("it is a learned one now")
 	}
@@ -269,8 +269,8 @@ func TestTimeDoesNotGoBack(t *testing.T) {
 		tab := New(Config{Ageing: time.Second})
 		tab.Learn(hostA, vtep1, 10*time.Second)
 		tab.Learn(hostA, from, 5*time.Second)
-		wantEntries(t, tab, 7*time.Second, Entry{hostA, from, KindLearned, 0, 0})
-		wantEntries(t, tab, 11*time.Second, Entry{hostA, from, KindLearned, time.Second, 0})
+		wantEntries(t, tab, 7*time.Second, Entry{hostA, from, KindLearned, 0, 0, false})
+		wantEntries(t, tab, 11*time.Second, Entry{hostA, from, KindLearned, time.Second, 0, false})
 		if tab.Age(11*time.Second) != 0 {
 			t.Error("removed by an earlier stamp")
 		}
@@ -285,8 +285,8 @@ func TestStampWraps(t *testing.T) {
 	tab.Learn(hostB, vtep1, wrap-30*time.Second)
 	wantLearn(t, tab, hostA, vtep1, wrap+10*time.Second, Known)
 	wantEntries(t, tab, wrap+20*time.Second,
-		Entry{hostA, vtep1, KindLearned, 10 * time.Second, 0},
-		Entry{hostB, vtep1, KindLearned, 50 * time.Second, 0})
+		Entry{hostA, vtep1, KindLearned, 10 * time.Second, 0, false},
+		Entry{hostB, vtep1, KindLearned, 50 * time.Second, 0, false})
 	if n := tab.Age(wrap + 31*time.Second); n != 1 {
 		t.Errorf("Age = %d, want 1", n)
 	}

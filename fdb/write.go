@@ -59,6 +59,7 @@ func (t *Table) drop(s *slot, v uint64, what EventKind) bool {
 		return false
 	}
 	t.count(v, -1)
+	t.settle(s.key.Load())
 	if t.notify != nil {
 		t.tell(what, s.key.Load(), v, 0)
 	}
@@ -157,7 +158,7 @@ func (t *Table) copyLive(old *array) (a *array, interned map[Remote]uint32, boun
 			interned[*r] = uint32(to)
 			renumbered[n] = uint32(to)
 		}
-		s.value.Store(pack(renumbered[n], v&(static|user), uint32(v)))
+		s.value.Store(pack(renumbered[n], v&(static|user|held), uint32(v)))
 	}
 	return a, interned, bound
 }

@@ -223,8 +223,8 @@ func (a *accelerator) carry(o *overlay) error {
 		Header: vxlanFlags | policy.header.extension,
 		TTL:    p.fixed.ttl, TOS: p.tos, InheritTTL: p.ttl, InheritTOS: p.dscp,
 		DF: p.fixed.df || a.under.DontFragment, InheritDF: p.df,
-		NoReceive: policy.header.groups != nil,
-		PassSYN:   policy.clampMSS, PassNeighbourDiscovery: policy.neighbours != nil,
+		NoReceive: policy.header.groups != nil, NoSend: policy.guard.locals != nil,
+		PassSYN: policy.clampMSS, PassNeighbourDiscovery: policy.neighbours != nil,
 		USO: o.device.Features()&tap.USO != 0,
 	})
 }

@@ -101,11 +101,17 @@ func TestEveryFrameOutIsAccountedFor(t *testing.T) {
 		arp := rapid.SampledFrom([]ARPMode{ARPFlood, ARPSuppress, ARPProxy}).Draw(t, "arp")
 		mode := rapid.SampledFrom([]VLANMode{VLANKeep, VLANStrip, VLANDrop}).Draw(t, "vlan")
 		df := rapid.SampledFrom([]DF{DFUnset, DFSet}).Draw(t, "df")
+		guard := Guard{AntiSpoof: rapid.SampledFrom([]AntiSpoof{AntiSpoofOff, AntiSpoofMAC, AntiSpoofIP}).Draw(t, "anti-spoof")}
+		if guard.AntiSpoof == AntiSpoofIP && rapid.Bool().Draw(t, "known") {
+			guard.LocalIPs = []netip.Prefix{netip.MustParsePrefix("10.0.1.100/32"), netip.MustParsePrefix("fd00::/64")}
+		}
+		guard.Storm.PerSecond = rapid.SampledFrom([]int{0, 0, 1, 10}).Draw(t, "storm")
 		flooding := rapid.Bool().Draw(t, "flooding")
 		add := func(v vxlan.VNI, vid uint16) *port {
 			p := r.add(v, func(cfg *VNIConfig) {
 				cfg.Device, cfg.Trunk, cfg.VID = c, trunk, vid
 				cfg.VLAN, cfg.ARP, cfg.Outer.DF, cfg.ClampMSS = mode, arp, df, true
+				cfg.Guard = guard
 				cfg.Static = []StaticEntry{{alice, vtepA}, {bob, vtepB}}
 				if flooding {
 					cfg.Peers = []netip.AddrPort{vtepA} // one: a copy is a frame

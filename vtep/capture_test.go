@@ -160,8 +160,26 @@ func TestCaptureEveryVerdict(t *testing.T) {
 		"rx_drop_group": {from: vtepA.Addr(), make: in(encap(10, from(alice)), func(c *VNIConfig) {
 			c.GroupPolicy = &GroupPolicy{Accept: []uint16{5}}
 		})},
-		"rx_drop_probe": {from: vtepA.Addr(), make: in(encap(10, request(probe.Frame{Kind: probe.Answer}, 60)), nil)},
-		"rx_drop_vlan":  {from: vtepA.Addr(), make: in(encap(10, vlan(from(alice), 5)), func(c *VNIConfig) { c.VLAN = VLANDrop })},
+		"rx_drop_mac_held": {from: vtepA.Addr(), make: func(t *testing.T) (*rig, []byte) {
+			p := newRig(t).add(10, func(c *VNIConfig) {
+				c.Peers, c.Guard.Damping.Moves = []netip.AddrPort{vtepA, vtepB}, 1
+			})
+			p.arrive(vtepB.Addr(), from(alice))
+			return p.rig, encap(10, from(alice))
+		}},
+		"rx_drop_storm": {from: vtepA.Addr(), make: func(t *testing.T) (*rig, []byte) {
+			p := newRig(t).add(10, func(c *VNIConfig) { c.Peers, c.Guard.Storm = []netip.AddrPort{vtepA}, Rate{1, 1} })
+			p.arrive(vtepA.Addr(), raw(broadcast, alice, 64))
+			return p.rig, encap(10, raw(broadcast, alice, 64))
+		}},
+		"tx_drop_storm": {make: func(t *testing.T) (*rig, []byte) {
+			p := newRig(t).add(10, func(c *VNIConfig) { c.Peers, c.Guard.Storm = []netip.AddrPort{vtepA}, Rate{1, 1} })
+			p.send(small)
+			return p.rig, small
+		}},
+		"tx_drop_spoofed": {make: in(raw(alice, bob, 64), func(c *VNIConfig) { c.Guard.AntiSpoof = AntiSpoofMAC })},
+		"rx_drop_probe":   {from: vtepA.Addr(), make: in(encap(10, request(probe.Frame{Kind: probe.Answer}, 60)), nil)},
+		"rx_drop_vlan":    {from: vtepA.Addr(), make: in(encap(10, vlan(from(alice), 5)), func(c *VNIConfig) { c.VLAN = VLANDrop })},
 		"rx_drop_device": {from: vtepA.Addr(), make: in(encap(10, from(alice)), func(c *VNIConfig) {
 			c.Device.(*card).fail = func(*tap.Vector) error { return syscall.EIO }
 		})},

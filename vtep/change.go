@@ -18,6 +18,7 @@ type policy struct {
 	header       headerPolicy
 	vlan         VLANMode
 	neighbours   *neighbours // nil: requests are flooded
+	guard        guardPolicy
 }
 
 // newPolicy checks the part of a config that may change.
@@ -35,13 +36,16 @@ func newPolicy(cfg *VNIConfig, missed func(NeighbourMiss)) (*policy, error) {
 	if p.header, err = newHeaderPolicy(cfg); err != nil {
 		return nil, err
 	}
+	if p.guard, err = cfg.Guard.policy(); err != nil {
+		return nil, err
+	}
 	p.neighbours, err = newNeighbours(cfg, missed)
 	return p, err
 }
 
 // ChangeVNI gives a VNI other choices while its frames flow: AllowUnknownVTEPs,
 // DisableLearning, Ageing, MaxEntries, BoundAll, ClampMSS, VLAN, ReservedBits,
-// GroupPolicy, Outer, ARP and SnoopNeighbours become those of cfg, at once for
+// GroupPolicy, Outer, ARP, SnoopNeighbours and Guard become those of cfg, at once for
 // each batch of frames that is begun afterwards. Its device, peers, groups and
 // entries stay, and so do its neighbours, unless there were none because of
 // ARPFlood: then it begins with cfg.Neighbours. What was learned stays, and ages.
@@ -63,11 +67,10 @@ func (e *Endpoint) ChangeVNI(cfg VNIConfig) error {
 		}
 		o.table.SetAgeing(cfg.Ageing)
 		o.table.SetLimit(cfg.MaxEntries, cfg.BoundAll)
+		o.guard(&cfg.Guard)
 		o.policy.Store(p)
 		o.accel.changed(o)
-		if was.allowUnknown && !p.allowUnknown {
-			o.forget(func(p *peer) *bool { return &p.stranger })
-		}
+		o.forgetStrangers(p)
 		e.hurryFor(o)
 		return nil
 	})
@@ -76,6 +79,22 @@ func (e *Endpoint) ChangeVNI(cfg VNIConfig) error {
 // neighbourConfig is what a config says of snooped neighbours.
 func neighbourConfig(cfg *VNIConfig) neighbour.Config {
 	return neighbour.Config{Snoop: cfg.SnoopNeighbours, MaxSnooped: cfg.MaxEntries, Ageing: cfg.Ageing}
+}
+
+// forgetStrangers gives up VTEPs that a policy does not let in any more.
+// Endpoint.mu is held.
+func (o *overlay) forgetStrangers(is *policy) {
+	o.forget(func(p *peer) *bool {
+		a := p.remote.Addr.Addr()
+		switch stays := false; {
+		case p.stranger && !is.allowUnknown && !is.guard.admits(a):
+			return &p.stranger
+		case p.member && len(is.guard.allow) > 0 && !is.guard.admits(a):
+			return &p.member
+		default:
+			return &stays
+		}
+	})
 }
 
 // forget takes a reason back for which VTEPs were let in that nobody named, and

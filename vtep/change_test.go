@@ -2,10 +2,12 @@ package vtep
 
 import (
 	"errors"
+	"net/netip"
 	"testing"
 	"time"
 
 	"github.com/govxlan/govxlan/fdb"
+	"github.com/govxlan/govxlan/vxlan"
 )
 
 // What ChangeVNI changes holds from the next batch on, and all else stays.
@@ -77,6 +79,14 @@ func TestChangeVNI(t *testing.T) {
 	for _, bad := range []func(*VNIConfig){
 		func(c *VNIConfig) { c.Outer.TOS = 1 },
 		func(c *VNIConfig) { c.VLAN = VLANDrop + 1 },
+		func(c *VNIConfig) { c.Guard.AntiSpoof = AntiSpoofIP + 1 },
+		func(c *VNIConfig) { c.Guard.LocalMACs = []vxlan.MAC{bob} },
+		func(c *VNIConfig) { c.Guard.AntiSpoof, c.Guard.LocalMACs = AntiSpoofMAC, []vxlan.MAC{group} },
+		func(c *VNIConfig) { c.Guard.AntiSpoof, c.Guard.LocalIPs = AntiSpoofIP, make([]netip.Prefix, 1) },
+		func(c *VNIConfig) { c.Guard.Allow = make([]netip.Prefix, 1) },
+		func(c *VNIConfig) { c.Guard.Damping.Hold = -1 },
+		func(c *VNIConfig) { c.Guard.Storm.Burst = 1 },
+		func(c *VNIConfig) { c.Guard.LearnRate.PerSecond = -1 },
 		func(c *VNIConfig) { c.ReservedBits = 1 << 59 },
 		func(c *VNIConfig) { c.ARP, c.Neighbours = ARPFlood, []Neighbour{neighbour} },
 	} {

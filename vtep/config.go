@@ -79,8 +79,8 @@ type VNIConfig struct {
 	// for all their members. They need a transport.GroupConn.
 	Groups []Group
 	// AllowUnknownVTEPs accepts frames from any VTEP. Otherwise those that are
-	// neither a peer, the target of a static entry, nor a member of a group
-	// are dropped.
+	// neither a peer, the target of a static entry, a member of a group nor
+	// allowed by the Guard are dropped.
 	AllowUnknownVTEPs bool
 	// DisableLearning leaves the FDB to static entries.
 	DisableLearning bool
@@ -120,6 +120,8 @@ type VNIConfig struct {
 	ARP             ARPMode
 	Neighbours      []Neighbour
 	SnoopNeighbours bool
+	// Guard is who may speak, and how much.
+	Guard Guard
 }
 
 // StaticEntry binds a MAC to a VTEP: learning cannot override it.

@@ -22,7 +22,10 @@ type rxCounters struct {
 	dropReservedBits  atomic.Uint64
 	dropGroup         atomic.Uint64
 	dropVLAN          atomic.Uint64
+	dropMACHeld       atomic.Uint64
+	dropStorm         atomic.Uint64
 	notLearnedFull    atomic.Uint64
+	notLearnedRate    atomic.Uint64
 	ecnAlert          atomic.Uint64
 	mssClamped        atomic.Uint64
 	neighbourFull     atomic.Uint64
@@ -43,6 +46,8 @@ type txCounters struct {
 	dropNoDestination atomic.Uint64
 	dropBadFrame      atomic.Uint64
 	dropVLAN          atomic.Uint64
+	dropSpoofed       atomic.Uint64
+	dropStorm         atomic.Uint64
 	dropTooBig        atomic.Uint64
 	dropUnreachable   atomic.Uint64
 	dropNoBuffer      atomic.Uint64
@@ -125,8 +130,16 @@ type Counters struct {
 	// RxDropVLAN: the inner frame has a VLAN tag, which VNIConfig.VLAN does not
 	// allow.
 	RxDropVLAN uint64 `json:"rx_drop_vlan"`
+	// RxDropMACHeld: the MAC moved too often, and is held behind another VTEP
+	// (Guard.Damping).
+	RxDropMACHeld uint64 `json:"rx_drop_mac_held"`
+	// RxDropStorm: more broadcast and multicast than Guard.Storm allows.
+	RxDropStorm uint64 `json:"rx_drop_storm"`
 	// RxNotLearnedFull: delivered, but the FDB was full.
 	RxNotLearnedFull uint64 `json:"rx_not_learned_full"`
+	// RxNotLearnedRate: delivered, but there were more new MACs than
+	// Guard.LearnRate allows.
+	RxNotLearnedRate uint64 `json:"rx_not_learned_rate"`
 	// RxECNAlert: delivered, with a combination of ECN bits that RFC 6040
 	// calls currently unused.
 	RxECNAlert uint64 `json:"rx_ecn_alert"`
@@ -137,6 +150,10 @@ type Counters struct {
 	TxDropBadFrame uint64 `json:"tx_drop_bad_frame"`
 	// TxDropVLAN: the frame has a VLAN tag, which VNIConfig.VLAN does not allow.
 	TxDropVLAN uint64 `json:"tx_drop_vlan"`
+	// TxDropSpoofed: the source is none of those that Guard.AntiSpoof allows.
+	TxDropSpoofed uint64 `json:"tx_drop_spoofed"`
+	// TxDropStorm: more to be flooded than Guard.Storm allows.
+	TxDropStorm uint64 `json:"tx_drop_storm"`
 	// TxDropTooBig: longer than the underlay, or the path to the VTEP, carries.
 	TxDropTooBig uint64 `json:"tx_drop_too_big"`
 	// TxDropUnreachable: no route, link down, or no local address.
@@ -233,11 +250,16 @@ func read(rx *rxCounters, tx *txCounters) Counters {
 		RxDropReservedBits:  rx.dropReservedBits.Load(),
 		RxDropGroup:         rx.dropGroup.Load(),
 		RxDropVLAN:          rx.dropVLAN.Load(),
+		RxDropMACHeld:       rx.dropMACHeld.Load(),
+		RxDropStorm:         rx.dropStorm.Load(),
 		RxNotLearnedFull:    rx.notLearnedFull.Load(),
+		RxNotLearnedRate:    rx.notLearnedRate.Load(),
 		RxECNAlert:          rx.ecnAlert.Load(),
 		TxDropNoDestination: tx.dropNoDestination.Load(),
 		TxDropBadFrame:      tx.dropBadFrame.Load(),
 		TxDropVLAN:          tx.dropVLAN.Load(),
+		TxDropSpoofed:       tx.dropSpoofed.Load(),
+		TxDropStorm:         tx.dropStorm.Load(),
 		TxDropTooBig:        tx.dropTooBig.Load(),
 		TxDropUnreachable:   tx.dropUnreachable.Load(),
 		TxDropNoBuffer:      tx.dropNoBuffer.Load(),

@@ -47,8 +47,10 @@
 // # Who may speak
 //
 // Frames are accepted from VTEPs that are peers, targets of the user's entries,
-// members of nexthop groups or of a multicast group of the VNI, and from any with
-// AllowUnknownVTEPs. A member of a multicast group is who has sent to it, or who
+// members of nexthop groups or of a multicast group of the VNI, from those in a
+// prefix of Guard.Allow, and from any with AllowUnknownVTEPs. The Guard also says what
+// becomes of MACs that keep moving, and bounds new ones, broadcast and what the device
+// itself may send as. A member of a multicast group is who has sent to it, or who
 // sends to us from where it reaches: with a multicast TTL of 1 the subnets of its
 // device, with a larger one anywhere. For the answer to the first flooded frame
 // comes by unicast, from a VTEP that has sent nothing to the group, and nobody

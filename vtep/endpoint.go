@@ -77,6 +77,7 @@ type Endpoint struct {
 	neighbourMissed func(NeighbourMiss)
 
 	probes probes
+	holds  holds
 	groupLife
 }
 
@@ -99,6 +100,7 @@ func New(cfg Config) (*Endpoint, error) {
 		ready:           make(chan struct{}),
 		neighbourMissed: cfg.NeighbourMissed,
 	}
+	e.holds.wake = make(chan struct{}, 1)
 	e.probes.mute = cfg.DisableProbeAnswers
 	e.groups = make(map[netip.Addr]*membership)
 	if e.log == nil {
@@ -317,12 +319,16 @@ func (e *Endpoint) AddVNI(cfg VNIConfig) error {
 		return fmt.Errorf("vtep: add VNI %v: %w", cfg.VNI, err)
 	}
 	o := &overlay{
-		vni:          cfg.VNI,
-		device:       cfg.Device,
-		table:        fdb.New(fdb.Config{MaxEntries: cfg.MaxEntries, BoundAll: cfg.BoundAll, Ageing: cfg.Ageing}),
+		vni:    cfg.VNI,
+		device: cfg.Device,
+		table: fdb.New(fdb.Config{
+			MaxEntries: cfg.MaxEntries, BoundAll: cfg.BoundAll, Ageing: cfg.Ageing,
+			OnHold: func(ev fdb.Event) { e.holds.note(cfg.VNI, ev) },
+		}),
 		toldFeatures: cfg.Device.Features(),
 		accel:        e.accel,
 	}
+	o.guard(&cfg.Guard)
 	o.policy.Store(p)
 	o.byEndpoint(e.slowReason)
 	if e.accel != nil {
@@ -531,12 +537,21 @@ func (e *Endpoint) tellRefused(o *overlay) {
 func (e *Endpoint) sweep(ctx context.Context) {
 	timer := time.NewTimer(0)
 	defer timer.Stop()
+	release := time.NewTimer(longestSweep)
+	defer release.Stop()
 	for {
 		select {
 		case <-ctx.Done():
 			return
 		case <-timer.C:
 		case <-e.hurry:
+		case <-e.holds.wake:
+			e.tellHolds()
+			release.Reset(e.release())
+			continue
+		case <-release.C:
+			release.Reset(e.release())
+			continue
 		}
 		next := longestSweep
 		e.accel.refresh(e.vnis.load)

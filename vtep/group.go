@@ -244,12 +244,17 @@ func (e *Endpoint) owns(m *membership, source netip.Addr) bool {
 // how the answer to the first flooded frame comes, from a VTEP that had no
 // reason to flood anything itself. nil: it may not.
 func (e *Endpoint) admitUnlisted(o *overlay, source netip.Addr, via *membership) *peer {
+	p := o.policy.Load()
+	allowed := p.guard.admits(source)
 	for _, u := range o.uses() {
+		if len(p.guard.allow) > 0 && !allowed {
+			break
+		}
 		if u.m == via || via == nil && u.Addr.Addr().Is4() == source.Is4() && u.m.group.Locate(source) == transport.InReach {
 			return e.admitStranger(o, source, u.Addr.Port(), func(p *peer) { p.member = true })
 		}
 	}
-	if o.policy.Load().allowUnknown {
+	if p.allowUnknown || allowed {
 		return e.admitStranger(o, source, 0, func(p *peer) { p.stranger = true })
 	}
 	return nil

@@ -52,6 +52,8 @@ type overlay struct {
 	rx rxCounters
 	tx txCounters
 
+	storms storms
+
 	transmitters sync.WaitGroup // those with a goroutine
 	served       []*transmitter // those of workers; under Endpoint.mu
 }
@@ -92,7 +94,7 @@ type peerCounters struct {
 }
 
 // maxStrangers bounds the VTEPs that are remembered only because
-// AllowUnknownVTEPs let them speak, or as members of a group; more are served,
+// AllowUnknownVTEPs or Guard.Allow let them speak, or as members of a group; more are served,
 // but not listed.
 const maxStrangers = 4096
 

@@ -80,6 +80,7 @@ type rxTally struct {
 	oversize, device           uint64
 	notLearned, ecnAlerts      uint64
 	reservedBits, group, vlan  uint64
+	macHeld, storm, learnRate  uint64
 }
 
 // run carries batches until the underlay is closed, where no worker does. It
@@ -247,6 +248,10 @@ func (r *receiver) packet(b []byte, segment int, tos uint8, now time.Duration) V
 			return v
 		}
 	}
+	if l := out.policy.guard.storm; l != nil && frame[0]&1 != 0 && !out.o.storms.in.Take(*l, now, 1) {
+		out.tally.storm++
+		return rxStorm
+	}
 	// Congestion marks of the underlay: most packets carry none, and cost
 	// nothing here.
 	if outer := vxlan.ECN(tos & 3); outer != vxlan.NotECT && !out.mark(frame, outer) {
@@ -313,7 +318,7 @@ func (r *receiver) turn(v vxlan.VNI, now time.Duration) bool {
 	r.out = out
 	r.peer = o.sender(r.source)
 	r.own = r.group != nil && r.e.owns(r.group, r.source)
-	if r.peer == nil && !r.own && (out.policy.allowUnknown || o.groups.Load() != nil) {
+	if r.peer == nil && !r.own && (out.policy.allowUnknown || out.policy.guard.allow != nil || o.groups.Load() != nil) {
 		r.peer = r.e.admitUnlisted(o, r.source, r.group)
 	}
 	r.ok = r.peer != nil && !r.own
@@ -341,21 +346,28 @@ func (r *receiver) learn(mac fdb.MAC, dontLearn bool, now time.Duration) Verdict
 	if dontLearn && out.policy.learn {
 		// Static entries hold all the same. Nobody sends from no address, so
 		// that is what asks for them alone.
-		if o.table.Learn(mac, fdb.Remote{}, now) != fdb.Static {
+		if outcome = o.table.Learn(mac, fdb.Remote{}, now); outcome != fdb.Static && outcome != fdb.Held {
 			return verdictPassed
 		}
 	} else if out.policy.learn {
 		outcome = o.table.Learn(mac, r.peer.remote, now)
 	}
 	switch outcome {
-	case fdb.Static:
+	case fdb.Static, fdb.Held:
 		// The address decides alone: packets do not show the VTEP's port.
 		if o.table.Forbids(mac, r.source) {
+			if outcome == fdb.Held {
+				out.tally.macHeld++
+				return rxMACHeld
+			}
 			out.tally.staticMAC++
 			return rxStaticMAC
 		}
 	case fdb.Full:
 		out.tally.notLearned++
+		return verdictPassed
+	case fdb.Limited:
+		out.tally.learnRate++
 		return verdictPassed
 	}
 	r.mac, r.known = mac, true
@@ -439,7 +451,7 @@ func (c *rxCounters) add(t *rxTally) {
 		c.broadcast.Add(t.broadcast)
 		c.multicast.Add(t.multicast)
 	}
-	if t.unknownVTEP|t.invalidSource|t.ownMAC|t.ownAddress|t.staticMAC|t.ecn|t.oversize|t.device|t.notLearned|t.ecnAlerts|t.reservedBits|t.group|t.vlan == 0 {
+	if t.unknownVTEP|t.invalidSource|t.ownMAC|t.ownAddress|t.staticMAC|t.ecn|t.oversize|t.device|t.notLearned|t.ecnAlerts|t.reservedBits|t.group|t.vlan|t.macHeld|t.storm|t.learnRate == 0 {
 		return
 	}
 	c.dropUnknownVTEP.Add(t.unknownVTEP)
@@ -455,4 +467,7 @@ func (c *rxCounters) add(t *rxTally) {
 	c.dropReservedBits.Add(t.reservedBits)
 	c.dropGroup.Add(t.group)
 	c.dropVLAN.Add(t.vlan)
+	c.dropMACHeld.Add(t.macHeld)
+	c.dropStorm.Add(t.storm)
+	c.notLearnedRate.Add(t.learnRate)
 }

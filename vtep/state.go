@@ -181,11 +181,16 @@ func (o *overlay) restore(s *VNIState, now time.Duration) {
 		o.restorePeer(&p, now)
 	}
 	// Learned ones come last: only VTEPs that may speak have any.
-	for _, f := range s.Entries {
-		if f.Kind == fdb.KindLearned && policy.learn && o.sender(f.Remote.Addr.Addr()) != nil && f.MAC != fdb.MAC(o.mac) {
-			o.table.Learn(f.MAC, f.Remote, now-f.Age)
+	o.relearn(func() {
+		for _, f := range s.Entries {
+			if f.Kind == fdb.KindLearned && policy.learn && o.sender(f.Remote.Addr.Addr()) != nil && f.MAC != fdb.MAC(o.mac) {
+				o.table.Learn(f.MAC, f.Remote, now-f.Age)
+			}
+			if f.Held {
+				o.table.Hold(f.MAC, now) // for its full time: how much is left is not told
+			}
 		}
-	}
+	})
 	if policy.neighbours == nil {
 		return
 	}
@@ -206,10 +211,12 @@ func (o *overlay) restorePeer(s *PeerState, now time.Duration) {
 		if checkVTEP(r.Addr) != nil {
 			return
 		}
+		policy := o.policy.Load()
+		admits := policy.guard.admits(s.VTEP)
 		switch {
-		case s.Member && len(o.uses()) > 0:
+		case s.Member && len(o.uses()) > 0 && (admits || len(policy.guard.allow) == 0):
 			o.admit(r, func(p *peer) { p.member = true })
-		case s.Stranger && o.policy.Load().allowUnknown:
+		case s.Stranger && (admits || policy.allowUnknown):
 			o.admit(r, func(p *peer) { p.stranger = true })
 		default:
 			return

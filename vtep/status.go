@@ -20,8 +20,10 @@ type Status struct {
 	Port  uint16 `json:"port"`
 	// Transport is what the Conn calls itself, such as udp or packet; empty
 	// when it has no name.
-	Transport string  `json:"transport,omitempty"`
-	Uptime    Seconds `json:"uptime_s"`
+	Transport string `json:"transport,omitempty"`
+	// Tunnel is what packets travel through; nil: nothing, they are in clear.
+	Tunnel *TunnelStatus `json:"tunnel,omitempty"`
+	Uptime Seconds       `json:"uptime_s"`
 	// Running: Run has begun, and not ended.
 	Running bool `json:"running"`
 	// Workers is how many threads carry frames, and IO what they wait with:
@@ -119,6 +121,8 @@ type EntryStatus struct {
 	// Age is the time since the station's last frame; nil for entries that do
 	// not age.
 	Age *Seconds `json:"age_s,omitempty"`
+	// Held: it moved between VTEPs too often, and does not for now.
+	Held bool `json:"held,omitempty"`
 }
 
 // Sighting is who sent something that was dropped.
@@ -173,6 +177,7 @@ func (e *Endpoint) Status(only ...vxlan.VNI) Status {
 	if name, ok := e.conn.(fmt.Stringer); ok {
 		s.Transport = name.String()
 	}
+	s.Tunnel = tunnelStatus(e.conn)
 	for _, o := range overlays {
 		v := o.status(now)
 		if heldBack != "" && v.Reason == "" {
@@ -262,7 +267,7 @@ func (e *Endpoint) FDB(only ...vxlan.VNI) []EntryStatus {
 			to := remoteStatus(f.Remote)
 			entry := EntryStatus{
 				VNI: o.vni, MAC: vxlan.MAC(f.MAC),
-				VTEP: to.VTEP, Port: to.Port, RemoteVNI: to.VNI, Nexthops: f.Nexthops, Kind: f.Kind.String(),
+				VTEP: to.VTEP, Port: to.Port, RemoteVNI: to.VNI, Nexthops: f.Nexthops, Kind: f.Kind.String(), Held: f.Held,
 			}
 			if f.Kind == fdb.KindLearned || f.Kind == fdb.KindDynamic {
 				age := seconds(f.Age)

@@ -210,7 +210,8 @@ func (w *workshop) sort(t *transmitter, frames []tap.Frame) {
 	o, policy := t.o, t.policy
 	w.lanes = w.lanes[:0]
 	w.frames = w.frames[:0]
-	if t.e.findPaths {
+	storm, locals := policy.guard.storm, policy.guard.locals
+	if t.e.findPaths || storm != nil {
 		w.now = t.e.now()
 		w.second = second(w.now)
 	}
@@ -236,6 +237,11 @@ func (w *workshop) sort(t *transmitter, frames []tap.Frame) {
 			w.frames[i].verdict = txBadFrame
 			continue
 		}
+		if locals != nil && !locals.allow(o.mac, f.Bytes, &w.inner) {
+			o.tx.dropSpoofed.Add(w.standsFor(f))
+			w.frames[i].verdict = txSpoofed
+			continue
+		}
 		if policy.neighbours != nil {
 			if v := t.neighbour(f, w.captures); v != verdictPassed {
 				w.frames[i].verdict = v
@@ -256,7 +262,13 @@ func (w *workshop) sort(t *transmitter, frames []tap.Frame) {
 				w.frames[i].verdict = txNoDestination
 				continue
 			}
-			sum.flooded(mac, w.standsFor(f))
+			n := w.standsFor(f)
+			if storm != nil && !o.storms.out.Take(*storm, w.now, int(n)) {
+				o.tx.dropStorm.Add(n)
+				w.frames[i].verdict = txStorm
+				continue
+			}
+			sum.flooded(mac, n)
 		}
 		if f.Header.GSO != tap.GSONone {
 			sum.superframes++

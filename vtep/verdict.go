@@ -28,12 +28,16 @@ const (
 	rxReservedBits
 	rxGroup
 	rxVLAN
+	rxMACHeld
+	rxStorm
 	rxProbeLost
 
 	txUnknownVLAN
 	txNoDestination
 	txBadFrame
 	txVLAN
+	txSpoofed
+	txStorm
 	txTooBig
 	txUnreachable
 	txNoBuffer
@@ -63,12 +67,16 @@ var verdicts = [...]string{
 	rxReservedBits:  "rx_drop_reserved_bits",
 	rxGroup:         "rx_drop_group",
 	rxVLAN:          "rx_drop_vlan",
+	rxMACHeld:       "rx_drop_mac_held",
+	rxStorm:         "rx_drop_storm",
 	rxProbeLost:     "rx_drop_probe",
 
 	txUnknownVLAN:   "tx_drop_unknown_vlan",
 	txNoDestination: "tx_drop_no_destination",
 	txBadFrame:      "tx_drop_bad_frame",
 	txVLAN:          "tx_drop_vlan",
+	txSpoofed:       "tx_drop_spoofed",
+	txStorm:         "tx_drop_storm",
 	txTooBig:        "tx_drop_too_big",
 	txUnreachable:   "tx_drop_unreachable",
 	txNoBuffer:      "tx_drop_no_buffer",

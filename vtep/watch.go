@@ -14,8 +14,8 @@ import (
 // Event is a change in the FDB of a VNI.
 type Event struct {
 	Time time.Time `json:"time"`
-	// What happened: learned, moved, aged, added, changed, deleted or missed
-	// (see fdb.EventKind), noneigh, or lost.
+	// What happened: learned, moved, aged, added, changed, deleted, missed, held
+	// or released (see fdb.EventKind), noneigh, or lost.
 	What string `json:"event"`
 	// Lost is how many events there were at this point for which the Watcher
 	// had no room. Only with lost, which has no other fields.
@@ -32,7 +32,8 @@ type Event struct {
 	Nexthops uint32 `json:"nhid,omitempty"`
 	// Kind of the entry: learned, static, permanent, dynamic or flood.
 	Kind string `json:"kind,omitempty"`
-	// From is where an entry led that moved or changed.
+	// From is where an entry led that moved or changed, and where one wanted to
+	// move to that is held.
 	From *RemoteStatus `json:"from,omitempty"`
 	// IP is the address that a station asked for and that no neighbour has.
 	// Only with noneigh, which has no other fields but the VNI.

@@ -75,7 +75,7 @@ Tests:
 		RunE: func(cmd *cobra.Command, _ []string) error { return f.run(cmd) },
 	}
 	fs := cmd.Flags()
-	fs.StringSliceVar(&f.systems, "systems", bench.DefaultSystems, "what to measure, of "+strings.Join(slices.Concat(bench.DefaultSystems, bench.PeerSystems), ", "))
+	fs.StringSliceVar(&f.systems, "systems", bench.DefaultSystems, "what to measure, of "+strings.Join(slices.Concat(bench.DefaultSystems, bench.PeerSystems, bench.EncryptedSystems), ", "))
 	fs.BoolVar(&f.peers, "peers", false, "add the other tunnels that are installed, and say how to get the rest")
 	fs.StringArrayVar(&f.variants, "with", nil, "add govxlan with other flags of up, or another build: NAME=[PROGRAM] [FLAG...]; repeatable")
 	fs.StringSliceVar(&f.modes, "modes", bench.Modes, "kinds of underlay")

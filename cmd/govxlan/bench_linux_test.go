@@ -41,7 +41,7 @@ func benchNet(args ...string) *exec.Cmd {
 func TestBenchNet(t *testing.T) {
 	netlabtest.Root(t)
 	var out, progress bytes.Buffer
-	cmd := benchNet("--systems", "kernel,govxlan", "--with", "plain=--offload=off --metrics 127.0.0.1:9789", "--modes", "wire",
+	cmd := benchNet("--systems", "kernel,govxlan,govxlan-wireguard", "--with", "plain=--offload=off --metrics 127.0.0.1:9789", "--modes", "wire",
 		"--tests", "tcp1,udp64,rr,memory", "--rounds", "1", "--seconds", "0.3", "--json")
 	cmd.Stdout, cmd.Stderr = &out, &progress
 	if err := cmd.Run(); err != nil {
@@ -58,7 +58,7 @@ func TestBenchNet(t *testing.T) {
 	for _, s := range r.Summary {
 		median[s.System+" "+s.Measure] = s.Median
 	}
-	for _, system := range []string{"kernel", "govxlan", "plain"} {
+	for _, system := range []string{"kernel", "govxlan", "govxlan-wireguard", "plain"} {
 		for _, c := range []struct {
 			measure     string
 			least, most float64

@@ -13,6 +13,7 @@ func commands() []*cobra.Command {
 		newDoctorCommand(),
 		newDownCommand(),
 		newFDBCommand(),
+		newKeyCommand(),
 		newMonitorCommand(),
 		newNeighCommand(),
 		newNexthopCommand(),

@@ -329,7 +329,11 @@ func printFDB(w io.Writer, entries []vtep.EntryStatus) error {
 		if e.Age != nil {
 			age = duration(*e.Age).String()
 		}
-		row(e.VNI.String(), e.MAC.String(), to, port, remote, e.Kind, age)
+		kind := e.Kind
+		if e.Held {
+			kind += ", held"
+		}
+		row(e.VNI.String(), e.MAC.String(), to, port, remote, kind, age)
 	}
 	return t.Flush()
 }

@@ -27,6 +27,9 @@ func newMonitorCommand() *cobra.Command {
   aged     a MAC was not heard of for the ageing time
   added, changed, deleted
            somebody entered or removed something
+  held     a MAC moves between VTEPs too often, and is held (--mac-moves); from
+           is where it wanted to
+  released it may move again
   missed   a frame was lost for want of an entry and of peers
   noneigh  a station asked by ARP or ND for an address that no neighbour has
            (with --arp suppress or proxy)

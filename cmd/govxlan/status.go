@@ -97,13 +97,20 @@ func printStatus(w io.Writer, s control.Status, all bool) error {
 		over = "transport " + s.Transport + "  "
 	}
 	fmt.Fprintf(w, "govxlan %s  local %s port %d\n", s.Version, s.Local, s.Port)
-	fmt.Fprintf(w, "  up %v  %s%d threads carry frames, by %s\n", duration(s.Uptime), over, s.Workers, s.IO)
+	by := fmt.Sprintf("%d threads carry frames, by %s", s.Workers, s.IO)
+	if s.Workers == 0 {
+		by = s.IO + " carry frames"
+	}
+	fmt.Fprintf(w, "  up %v  %s%s\n", duration(s.Uptime), over, by)
 	fmt.Fprint(w, wrap(s.DatapathStatus.String(), "  datapath "))
 	if s.Privileges.User != "" { // older ones do not tell
 		fmt.Fprint(w, wrap(s.Privileges.String(), "  runs as "))
 	}
 	for _, p := range s.Programs {
 		fmt.Fprint(w, wrap(strings.Join(p.Programs, ", "), "  programs on "+p.Device+", in their order: "))
+	}
+	if err := printTunnel(w, s.Tunnel); err != nil {
+		return err
 	}
 	if d := drops(s.Counters); d != "" {
 		fmt.Fprint(w, wrap(d, "  dropped before any VNI: "))

@@ -15,6 +15,7 @@ import (
 	"github.com/govxlan/govxlan/internal/config"
 	"github.com/govxlan/govxlan/internal/daemon"
 	"github.com/govxlan/govxlan/transport"
+	"github.com/govxlan/govxlan/transport/wireguard"
 	"github.com/spf13/cobra"
 	"golang.org/x/sync/errgroup"
 )
@@ -182,6 +183,9 @@ func tell(stdout io.Writer, lines []string) error {
 func explainListen(ctx context.Context, e *config.Endpoint, typed config.Values, listen *daemon.ListenError) error {
 	err, local := listen.Err, listen.Local
 	switch {
+	case errors.Is(err, wireguard.ErrPortInUse):
+		port := e.WireGuard.ListenPort
+		return fmt.Errorf("UDP port %d is held by %s: stop that, or give another ListenPort in %s (and in the Endpoint of the peers)", port, portHolder(port), e.WireGuard.File)
 	case errors.Is(err, transport.ErrPortInUse):
 		if line := addLine(ctx, e, typed); line != "" {
 			return fmt.Errorf("UDP port %d is held by %s, which carries any number of VNIs: add this one to it with '%s', or choose another port with --port (the peers must use the same)", e.Port, portHolder(e.Port), line)

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/govxlan/govxlan/internal/privilege"
+	"github.com/govxlan/govxlan/transport/wireguard"
 	"github.com/govxlan/govxlan/vtep"
 	"github.com/govxlan/govxlan/vxlan"
 	"go.uber.org/zap"
@@ -27,6 +28,7 @@ type Endpoint struct {
 	Offload      bool
 	Queues       int // sockets of the port
 	Packet       bool
+	WireGuard    *wireguard.Config // nil: the underlay is not encrypted
 	Workers      int
 	NoRing       bool
 	Datapath     vtep.Datapath
@@ -101,6 +103,9 @@ func newEndpoint(v View) (*Endpoint, error) {
 		e.Packet = true
 	default:
 		return nil, v.Errorf("transport", "%q: give udp or packet", t)
+	}
+	if err := e.wireguard(); err != nil {
+		return nil, err
 	}
 	if err := e.threads(); err != nil {
 		return nil, err

@@ -34,6 +34,7 @@ type Spec struct {
 	Header    Header
 	VLAN      vtep.VLANMode
 	ARP       ARP
+	Guard     vtep.Guard
 }
 
 // Bound is how many entries a table may have.
@@ -111,6 +112,9 @@ func newSpec(v View, e *Endpoint) (*Spec, error) {
 		return nil, err
 	}
 	if s.ARP, err = newARP(v); err != nil {
+		return nil, err
+	}
+	if s.Guard, err = newGuard(v, s.Device.Addrs); err != nil {
 		return nil, err
 	}
 	return s, nil
@@ -195,6 +199,9 @@ func checkDeviceName(name string) error {
 
 // groups checks --group and what belongs to it.
 func (s *Spec) groups(e *Endpoint) error {
+	if err := s.noGroup(e); err != nil {
+		return err
+	}
 	list := s.List("group")
 	dev := s.Text("dev")
 	switch {

@@ -104,7 +104,7 @@ func TestOpenAPIHasEveryRoute(t *testing.T) {
 func TestOpenAPIHasEveryField(t *testing.T) {
 	doc := contract(t)
 	types := map[string]any{
-		"Failure": Failure{}, "Status": Status{}, "Process": Cost{}, "Privileges": privilege.Status{}, "Programs": vtep.ProgramsStatus{}, "FDBStatus": vtep.FDBStatus{}, "VNIStatus": vtep.VNIStatus{}, "Peer": vtep.PeerStatus{},
+		"Failure": Failure{}, "Status": Status{}, "Process": Cost{}, "Privileges": privilege.Status{}, "Programs": vtep.ProgramsStatus{}, "Tunnel": vtep.TunnelStatus{}, "TunnelPeer": vtep.TunnelPeerStatus{}, "FDBStatus": vtep.FDBStatus{}, "VNIStatus": vtep.VNIStatus{}, "Peer": vtep.PeerStatus{},
 		"MulticastGroup": vtep.MulticastStatus{}, "PolicyGroup": vtep.GroupStatus{}, "Stats": vtep.Stats{},
 		"VNIStats": vtep.VNIStats{}, "Entry": vtep.EntryStatus{}, "NexthopGroup": vtep.NexthopStatus{},
 		"Remote": vtep.RemoteStatus{}, "Neighbour": vtep.NeighbourStatus{}, "Event": vtep.Event{},

@@ -41,7 +41,10 @@ func (d *Daemon) Confine() error {
 	if e.Privileges == config.KeepNamespaces || d.any(func(s *config.Spec) bool { return s.Device.Netns != "" }) {
 		w.Capabilities = append(w.Capabilities, privilege.SysAdmin)
 	}
-	if path := d.source.Path; path != "" {
+	for _, path := range []string{d.source.Path, e.Text("wireguard")} {
+		if path == "" {
+			continue
+		}
 		// Editors put another file into its place, and it may be a link.
 		w.Read = append(w.Read, filepath.Dir(path))
 		if real, err := filepath.EvalSymlinks(path); err == nil {

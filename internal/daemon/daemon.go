@@ -28,6 +28,7 @@ type Daemon struct {
 	server   *control.Server
 	locals   []netip.Addr
 	downs    downWatches
+	sources  []road // that a tunnel sends by
 	version  string
 	heritage *heritage   // while it starts
 	offering atomic.Bool // another process takes over
@@ -93,6 +94,12 @@ func start(ctx context.Context, o Options, h *heritage) (made *Daemon, err error
 	if err != nil {
 		return nil, err
 	}
+	if err := resolveTunnel(ctx, o.Config.Endpoint); err != nil {
+		if ctx.Err() != nil {
+			return nil, nil
+		}
+		return nil, err
+	}
 	unders, err := d.underlays(o.Config, peers)
 	if err != nil {
 		return nil, err
@@ -121,7 +128,7 @@ func start(ctx context.Context, o Options, h *heritage) (made *Daemon, err error
 	if d.heritage != nil {
 		d.conn, err = inherit(o.Config, d.locals, d.heritage)
 	} else {
-		d.conn, err = listenPatiently(ctx, o.Config, d.locals)
+		d.conn, err = listenPatiently(ctx, o.Config, d.locals, o.Log)
 	}
 	if err != nil {
 		return nil, &ListenError{Err: err, Local: d.locals}
@@ -335,6 +342,9 @@ func (d *Daemon) look() {
 		peers[v.VNI] = list
 	}
 	w := newWay(d.config.Endpoint, true)
+	if !d.followTunnel(w) {
+		return
+	}
 	for _, n := range d.networks {
 		list, ok := peers[n.spec.VNI]
 		if !ok {

@@ -161,7 +161,8 @@ func setAddrs(link tap.Link, was, is []netip.Prefix) error {
 
 // policy plans what a VNI does with frames.
 func (c *inPlace) policy(m config.VLAN) {
-	if !slices.ContainsFunc(c.names, isPolicy) {
+	guarded := c.spec.Guard.AntiSpoof == vtep.AntiSpoofIP && slices.Contains(c.names, "addr") // may speak
+	if !guarded && !slices.ContainsFunc(c.names, isPolicy) {
 		return
 	}
 	was := vniConfig(c.n.spec, m, c.n.device, nil)

@@ -9,6 +9,8 @@ import (
 
 	"github.com/govxlan/govxlan/internal/config"
 	"github.com/govxlan/govxlan/transport"
+	"github.com/govxlan/govxlan/transport/wireguard"
+	"go.uber.org/zap"
 )
 
 // ListenError is why the sockets of the underlay could not be opened; see the
@@ -22,8 +24,11 @@ func (e *ListenError) Error() string { return e.Err.Error() }
 func (e *ListenError) Unwrap() error { return e.Err }
 
 // listen opens the transport that was asked for.
-func listen(c *config.Config, local []netip.Addr) (transport.Conn, error) {
+func listen(c *config.Config, local []netip.Addr, log *zap.Logger) (transport.Conn, error) {
 	e := c.Endpoint
+	if e.WireGuard != nil {
+		return listenWireGuard(c, log)
+	}
 	if e.Packet {
 		return transport.ListenPacket(transport.PacketConfig{
 			Local: local, Port: e.Port, Device: e.Dev,
@@ -38,6 +43,10 @@ func listen(c *config.Config, local []netip.Addr) (transport.Conn, error) {
 
 // inherit goes on with the sockets of a process before this one.
 func inherit(c *config.Config, local []netip.Addr, h *heritage) (transport.Conn, error) {
+	if c.Endpoint.WireGuard != nil {
+		// Its frames would go on in clear.
+		return nil, fmt.Errorf("take over: --wireguard cannot be had so, the one that runs has no tunnel: %w", errors.ErrUnsupported)
+	}
 	if c.Endpoint.Packet {
 		return nil, fmt.Errorf("take over: --transport packet cannot be had so, the one that runs has UDP sockets: %w", errors.ErrUnsupported)
 	}
@@ -86,11 +95,11 @@ func socketTTL(c *config.Config) int {
 // listenPatiently is listen, but waits a little for a port that is held: where a
 // process was killed a moment ago, the kernel closes its sockets in the
 // background (those that an io_uring knows, behind the devices that go with it).
-func listenPatiently(ctx context.Context, c *config.Config, locals []netip.Addr) (transport.Conn, error) {
+func listenPatiently(ctx context.Context, c *config.Config, locals []netip.Addr, log *zap.Logger) (transport.Conn, error) {
 	const patience, pause = time.Second, 20 * time.Millisecond
 	for deadline := time.Now().Add(patience); ; {
-		conn, err := listen(c, locals)
-		if !errors.Is(err, transport.ErrPortInUse) || time.Now().After(deadline) {
+		conn, err := listen(c, locals, log)
+		if !errors.Is(err, transport.ErrPortInUse) && !errors.Is(err, wireguard.ErrPortInUse) || time.Now().After(deadline) {
 			return conn, err
 		}
 		select {

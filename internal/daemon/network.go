@@ -146,6 +146,7 @@ func vniConfig(s *config.Spec, m config.VLAN, dev tap.Device, peers []netip.Addr
 		Entries: s.Entries, Outer: s.Outer.OuterConfig, ReservedBits: s.Header.Reserved, GroupPolicy: s.Header.Policy,
 		VLAN: s.VLAN,
 		ARP:  s.ARP.Mode, Neighbours: s.ARP.Neighbours, SnoopNeighbours: s.ARP.Snoop,
+		Guard: s.Guard,
 	}
 }
 

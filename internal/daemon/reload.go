@@ -274,6 +274,10 @@ func (d *Daemon) compareEndpoint(p *plan) error {
 			names = append(names, o.Name)
 		}
 	}
+	if !was.SameTunnel(is) {
+		names = append(names, "what is in the file of wireguard")
+	}
+	is.WireGuard = was.WireGuard // with names resolved
 	if len(p.settle) == 0 {
 		p.settle = append(p.settle, func() { is.LogLevel = was.LogLevel }) // what the logger has
 	}

@@ -4,6 +4,8 @@ import (
 	"net/netip"
 
 	"github.com/govxlan/govxlan/internal/config"
+	"github.com/govxlan/govxlan/transport"
+	"github.com/govxlan/govxlan/vxlan"
 )
 
 // way asks how this host reaches what a VNI sends to. It remembers answers: one
@@ -39,4 +41,20 @@ type underlay struct {
 	overlayMTU int
 	// pathMTU bounds what an interface is taken to carry; 0 = no bound.
 	pathMTU int
+}
+
+// fit lowers the overlay's MTU to what the device carries.
+func (u *underlay) fit(mtu int, to netip.Addr, device string) {
+	overhead := vxlan.OverheadIPv4
+	if to.Is6() {
+		overhead = vxlan.OverheadIPv6
+	}
+	if u.pathMTU != 0 {
+		mtu = min(mtu, u.pathMTU)
+	}
+	// A loopback's 65,536 is more than one datagram holds.
+	fits := min(mtu-overhead, transport.MaxBytes-vxlan.HeaderLen-vxlan.EthernetLen)
+	if u.overlayMTU == 0 || fits < u.overlayMTU {
+		u.overlayMTU, u.device = fits, device
+	}
 }

@@ -9,14 +9,15 @@ import (
 	"slices"
 
 	"github.com/govxlan/govxlan/internal/config"
-	"github.com/govxlan/govxlan/transport"
-	"github.com/govxlan/govxlan/vxlan"
 	"github.com/vishvananda/netlink"
 )
 
 // find asks the routing table for what the configuration leaves open: local
 // addresses beside those that are there already, and the MTU towards the peers.
 func (w *way) find(spec *config.Spec, peers []netip.AddrPort, local []netip.Addr) (*underlay, error) {
+	if w.endpoint.WireGuard != nil {
+		return w.through(spec, peers)
+	}
 	u := &underlay{local: slices.Clone(local)}
 	if spec.Device.Bridge == "" {
 		// A bridge would drop, and tell nobody, what other ports send that is
@@ -242,22 +243,6 @@ func (u *underlay) addressMTU(local netip.Addr) {
 				return
 			}
 		}
-	}
-}
-
-// fit lowers the overlay's MTU to what the device carries.
-func (u *underlay) fit(mtu int, to netip.Addr, device string) {
-	overhead := vxlan.OverheadIPv4
-	if to.Is6() {
-		overhead = vxlan.OverheadIPv6
-	}
-	if u.pathMTU != 0 {
-		mtu = min(mtu, u.pathMTU)
-	}
-	// A loopback's 65,536 is more than one datagram holds.
-	fits := min(mtu-overhead, transport.MaxBytes-vxlan.HeaderLen-vxlan.EthernetLen)
-	if u.overlayMTU == 0 || fits < u.overlayMTU {
-		u.overlayMTU, u.device = fits, device
 	}
 }
 

@@ -334,7 +334,7 @@ type Overlay struct {
 	TOS                             [4]uint8
 	InheritTTL, InheritTOS          bool
 	DF, InheritDF                   bool
-	NoReceive                       bool // leave receiving to the endpoint
+	NoReceive, NoSend               bool // leave receiving, or sending, to the endpoint
 	PassSYN, PassNeighbourDiscovery bool // to the endpoint
 	USO                             bool // the device takes UDP superframes
 }
@@ -371,13 +371,13 @@ func (p *Path) DetachDevice(index uint32) { p.detach(p.devices, index) }
 func (p *Path) SetOverlay(o Overlay) error {
 	v := programOverlay{
 		Vni: uint32(o.VNI), Device: o.Device, TxWord: be32Word(uint32(o.Header >> 32)),
-		Mtu: uint16(o.MTU), Ttl: o.TTL, Tos: o.TOS, Flags: overlayTX,
+		Mtu: uint16(o.MTU), Ttl: o.TTL, Tos: o.TOS,
 	}
 	for _, f := range []struct {
 		on   bool
 		flag uint32
 	}{
-		{!o.NoReceive, overlayRX}, {o.InheritTTL, overlayInheritTTL}, {o.InheritTOS, overlayInheritTOS},
+		{!o.NoSend, overlayTX}, {!o.NoReceive, overlayRX}, {o.InheritTTL, overlayInheritTTL}, {o.InheritTOS, overlayInheritTOS},
 		{o.DF, overlayDF}, {o.InheritDF, overlayInheritDF}, {o.PassSYN, overlaySYN}, {o.PassNeighbourDiscovery, overlayND}, {o.USO, overlayUSO},
 	} {
 		if f.on {

@@ -79,6 +79,7 @@ func Examine(ctx context.Context, cfg Config) Report {
 	x.checkDevices()
 	x.checkRoutes()
 	x.ask()
+	x.checkTunnel()
 	x.checkFirewall()
 	x.checkConntrack()
 	x.checkChecksums()

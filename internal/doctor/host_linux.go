@@ -73,20 +73,21 @@ func (x *examination) checkRights() {
 
 // checkPort: who has the UDP port.
 func (x *examination) checkPort() {
-	h := portholder.Of(x.port)
+	port := x.underPort()
+	h := portholder.Of(port)
 	switch {
 	case x.Status != nil && h.PID != 0:
-		x.find("port", OK, "", "UDP port %d is held by %v", x.port, h)
+		x.find("port", OK, "", "UDP port %d is held by %v", port, h)
 	case x.Status != nil:
-		x.find("port", OK, "", "UDP port %d is the endpoint's", x.port)
+		x.find("port", OK, "", "UDP port %d is the endpoint's", port)
 	case !h.Held:
-		x.find("port", OK, "", "UDP port %d is free", x.port)
+		x.find("port", OK, "", "UDP port %d is free", port)
 	case h.Device != "":
-		x.find("port", Fail, "ip link del "+h.Device, "UDP port %d is held by the kernel's vxlan device %s: remove that, or choose another with --port", x.port, h.Device)
+		x.find("port", Fail, "ip link del "+h.Device, "UDP port %d is held by the kernel's vxlan device %s: remove that, or choose another with --port", port, h.Device)
 	case h.PID != 0:
-		x.find("port", Fail, fmt.Sprintf("kill %d", h.PID), "UDP port %d is held by %v: stop that, or choose another with --port", x.port, h)
+		x.find("port", Fail, fmt.Sprintf("kill %d", h.PID), "UDP port %d is held by %v: stop that, or choose another with --port", port, h)
 	default:
-		x.find("port", Fail, "", "UDP port %d is held by %v: choose another with --port", x.port, h)
+		x.find("port", Fail, "", "UDP port %d is held by %v: choose another with --port", port, h)
 	}
 }
 

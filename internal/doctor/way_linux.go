@@ -24,7 +24,7 @@ type way struct {
 // wayTo asks the routing table, for a packet of the endpoint.
 func (x *examination) wayTo(to netip.Addr) (w way, err error) {
 	options := &netlink.RouteGetOptions{Oif: to.Zone()}
-	if x.Status != nil {
+	if x.Status != nil && x.tunnel() == nil {
 		if local := reach.Local(x.Status, to); local.IsValid() {
 			options.SrcAddr = net.IP(local.AsSlice())
 			w.source = local
@@ -52,7 +52,7 @@ func (x *examination) checkRoutes() {
 	for _, v := range x.vnis() {
 		devices[v.Device] = true
 	}
-	for _, peer := range x.peers(nil) {
+	for _, peer := range x.far() {
 		to := peer.Addr()
 		say := func(s State, command, format string, args ...any) {
 			x.report.add(Finding{Check: "route", State: s, Peer: to, Command: command, Text: fmt.Sprintf(format, args...)})
@@ -62,7 +62,7 @@ func (x *examination) checkRoutes() {
 		if home != "" {
 			by = "dev " + home
 		}
-		if x.Status != nil && home == "" {
+		if x.Status != nil && x.tunnel() == nil && home == "" {
 			if local := reach.Local(x.Status, to); local.IsValid() {
 				say(Fail, fmt.Sprintf("ip address add %v/<bits> dev <device>", local), "the endpoint's own address %v is on no device of this host any more", local)
 				continue
@@ -97,7 +97,7 @@ func (x *examination) checkRoutes() {
 // home is the device that has the endpoint's address of a peer's family, "" if
 // there is none.
 func (x *examination) home(to netip.Addr) string {
-	if x.Status == nil {
+	if x.Status == nil || x.tunnel() != nil {
 		return ""
 	}
 	local := reach.Local(x.Status, to)
@@ -141,7 +141,7 @@ func strict(device string) bool {
 // checkFirewall: rules of this host that drop what goes to a peer or comes from
 // it.
 func (x *examination) checkFirewall() {
-	peers := x.peers(nil)
+	peers := x.far()
 	switch {
 	case len(peers) == 0:
 		x.find("firewall", Skip, "", "there is no peer whose packets it might drop")
@@ -166,7 +166,7 @@ func (x *examination) checkFirewall() {
 			Device: w.link.Attrs().Name, Index: w.link.Attrs().Index,
 		}
 		in := out
-		in.Incoming, in.Src, in.Dst, in.DstPort = true, out.Dst, out.Src, x.port
+		in.Incoming, in.Src, in.Dst, in.DstPort = true, out.Dst, out.Src, x.underPort()
 		for _, p := range []firewall.Packet{in, out} {
 			for _, d := range rules.Check(p) {
 				if d.Maybe && x.answers(peer.Addr()) {
@@ -187,6 +187,6 @@ func (x *examination) checkFirewall() {
 		}
 	}
 	if !found {
-		x.find("firewall", OK, "", "no rule of this host drops UDP port %d of the peers", x.port)
+		x.find("firewall", OK, "", "no rule of this host drops UDP port %d of the peers", x.underPort())
 	}
 }

@@ -1,0 +1,54 @@
+package main
+
+import (
+	"fmt"
+	"io"
+	"strings"
+
+	"github.com/govxlan/govxlan/transport/wireguard"
+	"github.com/spf13/cobra"
+)
+
+func newKeyCommand() *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "key",
+		Short: "Make keys for an encrypted underlay (up --wireguard)",
+		Long: `Make the keys of a WireGuard tunnel, as 'wg genkey', 'wg pubkey' and 'wg genpsk' do.
+They are 44 characters of base64. Keep private and preshared keys to yourself, in
+files of mode 0600 (umask 077).`,
+		Example: `  govxlan key gen
+  govxlan key pub`,
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
+	}
+	print := func(use, short string, key func() wireguard.Key) {
+		cmd.AddCommand(&cobra.Command{
+			Use: use, Short: short, Args: cobra.NoArgs, Example: "  govxlan key " + use,
+			RunE: func(cmd *cobra.Command, _ []string) error {
+				_, err := fmt.Fprintln(cmd.OutOrStdout(), key())
+				return err
+			},
+		})
+	}
+	print("gen", "Print a new private key", wireguard.NewPrivateKey)
+	print("psk", "Print a new preshared key, for both ends", wireguard.NewPresharedKey)
+	cmd.AddCommand(&cobra.Command{
+		Use: "pub", Short: "Print the public key of the private key on standard input", Args: cobra.NoArgs,
+		Example: `  govxlan key gen | govxlan key pub
+  govxlan key pub`,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			const most = 1 << 10 // white space around it, and no endless input
+			text, err := io.ReadAll(io.LimitReader(cmd.InOrStdin(), most))
+			if err != nil {
+				return fmt.Errorf("standard input: %w", err)
+			}
+			k, err := wireguard.ParseKey(strings.TrimSpace(string(text)))
+			if err != nil {
+				return fmt.Errorf("standard input: %w", err)
+			}
+			_, err = fmt.Fprintln(cmd.OutOrStdout(), k.Public())
+			return err
+		},
+	})
+	return cmd
+}
