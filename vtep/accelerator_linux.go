@@ -178,7 +178,10 @@ func (a *accelerator) attachAll(e *Endpoint) {
 			e.mu.Lock()
 			switch {
 			case e.overlays[o.vni] != o || !o.accelerated:
-				a.path.DetachDevice(index) // it went meanwhile
+				// It went meanwhile; or it has entries from the beginning, and is not
+				// added yet: add wants it again.
+				a.path.DetachDevice(index)
+				o.attaching.Store(false)
 			case err != nil:
 				e.leaveToEndpoint(o, err.Error())
 			}

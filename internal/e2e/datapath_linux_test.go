@@ -128,6 +128,30 @@ func firstGood(tries int, f func() error) (err error) {
 	return err
 }
 
+// Entries from the beginning are as good as those that are learned.
+func TestDatapathStaticEntries(t *testing.T) {
+	t.Parallel()
+	hosts := newHosts(t, "static", 2, wiring{})
+	a, b := hosts[0], hosts[1]
+	const macA, macB = "02:00:00:00:0a:00", "02:00:00:00:0b:00"
+	// So many that the programs come before the VNI is complete.
+	path, write := configFile(t)
+	text := "vnis:\n  - vni: 4097\n    fdb:\n"
+	for i := range 30000 {
+		text += fmt.Sprintf("      - {mac: \"02:77:00:%02x:%02x:00\", vtep: %v}\n", i>>8, i&255, b.ip4)
+	}
+	write(text + "      - {mac: \"" + macB + "\", vtep: " + b.ip4.String() + "}\n")
+	pa := upDatapath(t, "ebpf", a.Namespace, "--vni", "4097", "--peer", b.ip4.String(), "--addr", inner4A.String()+"/24",
+		"--mac", macA, "--learning=false", "--config", path)
+	pb := upDatapath(t, "ebpf", b.Namespace, "--vni", "4097", "--peer", a.ip4.String(), "--addr", inner4B.String()+"/24",
+		"--mac", macB, "--learning=false", "--fdb", macA+"="+a.ip4.String())
+	ping(t, a.Namespace, inner4B, 3)
+	eventually(t, func() (err error) {
+		stopped(pa, pb, func() { err = pingOnce(a.Namespace, inner4B, 56) })
+		return err
+	})
+}
+
 // Nothing of the programs stays, however the process ends.
 func TestDatapathVanishes(t *testing.T) {
 	t.Parallel()
