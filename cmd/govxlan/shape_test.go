@@ -279,11 +279,13 @@ func TestShapes(t *testing.T) {
 		}
 		compareShape(t, name, text)
 	}
-	// It takes long to measure; this is what was measured last.
+	// It takes long to measure; this is what was measured last, with what else a
+	// system may say of itself.
 	measured, err := os.ReadFile(filepath.Join("..", "..", "docs", "benchmarks-net.json"))
 	if err != nil {
 		t.Fatal(err)
 	}
+	measured = bytes.Replace(measured, []byte(`"title": "govxlan in user space"`), []byte(`"title": "govxlan in user space", "with": "--queues 2"`), 1)
 	compareShape(t, "bench-net", measured)
 }
 
