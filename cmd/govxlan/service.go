@@ -22,13 +22,13 @@ func tellService(ctx context.Context, d *daemon.Daemon, log *zap.Logger) error {
 	if err := systemd.Ready(d.Summary()); err != nil {
 		fault(err)
 	}
-	stop := context.AfterFunc(ctx, func() { _ = systemd.Stopping() })
-	defer stop()
+	defer func() { _ = systemd.Stopping() }()
 	if err := systemd.Watch(ctx, d.Ping, func(err error) {
 		log.Error("the watchdog is not told that all is well", zap.Error(err))
 	}); err != nil {
 		fault(err)
 	}
+	<-ctx.Done()
 	return nil
 }
 

@@ -7,6 +7,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strconv"
+	"time"
 
 	"github.com/govxlan/govxlan/internal/config"
 	"github.com/govxlan/govxlan/internal/control"
@@ -61,6 +62,7 @@ func (d *Daemon) Confine() error {
 func (d *Daemon) become(w privilege.Wish) error {
 	u := d.config.Endpoint.User
 	w.User = u
+	defer awake()()
 	if err := privilege.Drop(w); err != nil {
 		if u != nil {
 			return fmt.Errorf("--user %s: %w", u.Name, err)
@@ -75,6 +77,23 @@ func (d *Daemon) become(w privilege.Wish) error {
 		d.warn(now.User)
 	}
 	return nil
+}
+
+// awake keeps Go's monitor from its long sleep. What is done on all threads stops
+// the world some fifty times in a row, and once in several hundred starts went on
+// only when the monitor woke up by itself, which it does after 60 s unless a timer
+// is due before.
+func awake() (end func()) {
+	const step, long = 20 * time.Millisecond, 20 * time.Second
+	var timers []*time.Timer
+	for at := step; at < long; at += step {
+		timers = append(timers, time.AfterFunc(at, func() {}))
+	}
+	return func() {
+		for _, t := range timers {
+			t.Stop()
+		}
+	}
 }
 
 // warn says what a user, who is not root, may not do later.

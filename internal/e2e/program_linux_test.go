@@ -81,6 +81,10 @@ func prepare(t *testing.T, ns *netlab.Namespace, args ...string) *program {
 	if datapath := os.Getenv("GOVXLAN_E2E_DATAPATH"); datapath != "" {
 		args = append([]string{"--datapath", datapath}, args...)
 	}
+	if !strings.Contains(t.Name(), "Privileg") && !strings.Contains(t.Name(), "User") && !strings.Contains(t.Name(), "Rootless") {
+		// Giving privileges up takes its time, and has tests of its own.
+		args = append([]string{"--privileges", "all"}, args...)
+	}
 	args = append([]string{"up", "--control", p.control}, args...)
 	// Not the context of the test: it ends before the cleanup, which wants to
 	// see the program end in its own way.
