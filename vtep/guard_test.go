@@ -179,7 +179,7 @@ func TestHoldsAreLogged(t *testing.T) {
 			t.Errorf("%d lines of its end", n)
 		}
 		flap(1, 5000)
-		if n := count("is held"); n < 2 || n > 2*mostHolds {
+		if n := count("is held"); n < 2 || n > 1+2*mostHolds { // the first, and what the bucket holds again
 			t.Errorf("%d lines for 5001 holds", n)
 		}
 		time.Sleep(2 * time.Minute)
