@@ -30,18 +30,19 @@ const (
 // the endpoint. They are a cache: nothing is decided there.
 type accelerator struct {
 	log    *zap.Logger
-	conn   transport.Accelerable
 	path   *datapath.Path
 	ways   ways
 	under  transport.Underlay
 	origin int64 // CLOCK_MONOTONIC in ns at Clock 0
 
+	// routing is held by what changes vteps, for as long as ways hears of it.
+	routing sync.Mutex
 	// mu is the last lock to be taken, also under those of tables and of ways.
 	mu      sync.Mutex
 	peers   map[uint32]*acceleratedPeer
 	free    []uint32
 	next    uint32
-	hops    map[netip.Addr]transport.NextHop
+	vteps   map[netip.Addr]*acceleratedVTEP
 	refused map[int]bool // devices of the underlay that the programs cannot be attached to
 	told    bool         // that the maps are full
 	closed  bool
@@ -57,15 +58,22 @@ type accelerator struct {
 
 // ways are a *transport.Acceleration.
 type ways interface {
-	Underlay() transport.Underlay
 	Follow(netip.AddrPort)
+	Forget(netip.AddrPort)
 	Close()
+}
+
+// acceleratedVTEP is a VTEP that is a peer in some VNIs, and the way there.
+type acceleratedVTEP struct {
+	to    netip.AddrPort // as ways knows it
+	hop   transport.NextHop
+	peers map[uint32]bool // its numbers
 }
 
 // acceleratedPeer is a VTEP in a VNI that has a number.
 type acceleratedPeer struct {
 	o      *overlay
-	addr   netip.Addr
+	vtep   *acceleratedVTEP
 	path   *path
 	counts *peerCounters
 	was    datapath.Tally // what counts has of it
@@ -85,21 +93,20 @@ func newAccelerator(e *Endpoint) (*accelerator, error) {
 		return nil, errors.New("the transport is none of UDP sockets")
 	}
 	a := &accelerator{
-		log: e.log, conn: conn, peers: make(map[uint32]*acceleratedPeer),
-		hops: make(map[netip.Addr]transport.NextHop), refused: make(map[int]bool), attach: make(chan struct{}, 1),
+		log: e.log, peers: make(map[uint32]*acceleratedPeer), vteps: make(map[netip.Addr]*acceleratedVTEP),
+		refused: make(map[int]bool), attach: make(chan struct{}, 1),
 	}
 	ways, err := conn.Accelerate(a.hop, func(index int) { e.linked(index) })
 	if err != nil {
 		return nil, err
 	}
-	a.ways = ways
-	a.under = a.ways.Underlay()
+	a.ways, a.under = ways, ways.Underlay()
 	a.path, err = datapath.Load(datapath.Config{
 		Local: a.under.Local.Addr(), Port: a.under.Local.Port(), SourcePorts: a.under.SourcePorts, Netns: a.under.Netns,
-		Stations: acceleratedStations, Peers: acceleratedPeers, VNIs: acceleratedVNIs,
+		Stations: acceleratedStations, Peers: acceleratedPeers, VNIs: acceleratedVNIs, Log: a.log,
 	})
 	if err != nil {
-		a.ways.Close()
+		ways.Close()
 		return nil, err
 	}
 	var ts unix.Timespec
@@ -107,8 +114,6 @@ func newAccelerator(e *Endpoint) (*accelerator, error) {
 		return nil, errors.Join(err, a.close())
 	}
 	a.origin = ts.Nano() - int64(e.now())
-	// Trains of datagrams are none that the programs could carry.
-	conn.SetGRO(false)
 	if a.policies, err = datapath.FollowPolicies(a.under.Netns); err != nil {
 		return nil, errors.Join(fmt.Errorf("follow IPsec policies: %w", err), a.close())
 	}
@@ -121,22 +126,20 @@ func newAccelerator(e *Endpoint) (*accelerator, error) {
 			}
 		})
 	}
+	// Trains of datagrams are none that the programs could carry.
+	conn.SetGRO(false)
 	return a, nil
 }
 
-// close takes the programs away.
+// close takes the programs away, once.
 func (a *accelerator) close() error {
 	if a == nil {
 		return nil
 	}
 	a.ways.Close() // waits for hop
 	a.mu.Lock()
-	was := a.closed
 	a.closed = true
 	a.mu.Unlock()
-	if was {
-		return nil
-	}
 	close(a.attach)
 	a.policies.Close()
 	a.ended.Wait()
@@ -178,10 +181,7 @@ func (a *accelerator) attachAll(e *Endpoint) {
 			e.mu.Lock()
 			switch {
 			case e.overlays[o.vni] != o || !o.accelerated:
-				// It went meanwhile; or it has entries from the beginning, and is not
-				// added yet: add wants it again.
-				a.path.DetachDevice(index)
-				o.attaching.Store(false)
+				a.path.DetachDevice(index) // it went meanwhile
 			case err != nil:
 				e.leaveToEndpoint(o, err.Error())
 			}
@@ -341,9 +341,9 @@ func (a *accelerator) set(o *overlay, e *fdb.Entry) {
 }
 
 // again has a look at the entry of a MAC, whose VTEP may not have been admitted
-// when it was set.
+// when it was set. (What a VNI begins with is for add.)
 func (a *accelerator) again(o *overlay, mac vxlan.MAC) {
-	if a != nil {
+	if a != nil && o.accelerated {
 		o.table.View(fdb.MAC(mac), func(e *fdb.Entry) { a.set(o, e) })
 	}
 }
@@ -368,6 +368,8 @@ func (a *accelerator) admit(o *overlay, p *peer) {
 	if p.number != 0 || !addr.Is4() || addr.IsMulticast() || p.groups > 0 {
 		return
 	}
+	a.routing.Lock()
+	defer a.routing.Unlock()
 	a.mu.Lock()
 	switch {
 	case a.closed:
@@ -378,64 +380,88 @@ func (a *accelerator) admit(o *overlay, p *peer) {
 		a.next++
 		p.number = a.next
 	}
-	if p.number != 0 {
-		was, _ := a.path.Tally(p.number)
-		a.peers[p.number] = &acceleratedPeer{o: o, addr: addr, path: p.path, counts: p.peerCounters, was: was}
-		a.tell(p.number)
-	}
-	a.mu.Unlock()
 	if p.number == 0 {
+		a.mu.Unlock()
 		a.full()
 		return
 	}
-	a.ways.Follow(p.remote.Addr)
+	v, known := a.vteps[addr]
+	if !known {
+		v = &acceleratedVTEP{to: p.remote.Addr, peers: make(map[uint32]bool)}
+		a.vteps[addr] = v
+	}
+	v.peers[p.number] = true
+	was, _ := a.path.Tally(p.number)
+	a.peers[p.number] = &acceleratedPeer{o: o, vtep: v, path: p.path, counts: p.peerCounters, was: was}
+	a.tell(p.number)
+	a.mu.Unlock()
+	if !known {
+		a.ways.Follow(v.to)
+	}
 }
 
 // dismiss takes the number back.
 func (a *accelerator) dismiss(o *overlay, p *peer) {
-	if a == nil {
+	if a == nil || p.number == 0 {
 		return
 	}
-	if p.number == 0 {
-		return
+	a.routing.Lock()
+	defer a.routing.Unlock()
+	if v := a.release(p); v != nil {
+		a.ways.Forget(v.to)
 	}
+}
+
+// release does the work of dismiss, and returns the VTEP if it is no peer any more.
+func (a *accelerator) release(p *peer) *acceleratedVTEP {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	if have := a.peers[p.number]; have == nil || have.counts != p.peerCounters {
-		return
+	have := a.peers[p.number]
+	if have == nil || have.counts != p.peerCounters {
+		return nil
 	}
 	_ = a.path.DelPeer(p.number)
 	a.pull(p.number)
 	delete(a.peers, p.number)
 	a.free = append(a.free, p.number)
+	delete(have.vtep.peers, p.number)
+	if len(have.vtep.peers) > 0 {
+		return nil
+	}
+	delete(a.vteps, have.vtep.to.Addr())
+	return have.vtep
 }
 
 // hop hears of the way to a VTEP.
 func (a *accelerator) hop(h transport.NextHop) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	if a.closed {
+	v := a.vteps[h.To]
+	if a.closed || v == nil {
 		return
 	}
-	a.hops[h.To] = h
+	v.hop = h
 	if h.Device != 0 && !a.refused[h.Device] {
 		if err := a.path.Attach(uint32(h.Device)); err != nil {
 			a.refused[h.Device] = true
 			a.log.Warn("a device of the underlay takes no programs, its frames are carried in user space", zap.Error(err))
 		}
 	}
-	for number, p := range a.peers {
-		if p.addr == h.To {
-			a.tell(number)
-		}
+	a.tellAll(v)
+}
+
+// tellAll tells the programs of a VTEP in all VNIs. a.mu is held.
+func (a *accelerator) tellAll(v *acceleratedVTEP) {
+	for number := range v.peers {
+		a.tell(number)
 	}
 }
 
 // tell tells the programs of a peer. a.mu is held.
 func (a *accelerator) tell(number uint32) {
 	p := a.peers[number]
-	h := a.hops[p.addr]
-	v := datapath.Peer{VNI: p.o.vni, VTEP: p.addr, Device: uint32(h.Device), Via: h.Via, MTU: h.MTU, TTL: h.TTL, Sample: p.path != nil}
+	h := &p.vtep.hop
+	v := datapath.Peer{VNI: p.o.vni, VTEP: p.vtep.to.Addr(), Device: uint32(h.Device), Via: h.Via, MTU: h.MTU, TTL: h.TTL, Sample: p.path != nil}
 	if p.path != nil {
 		if m := int(p.path.mtu.Load()); m != 0 {
 			v.MTU = min(v.MTU, m)
@@ -476,10 +502,8 @@ func (e *Endpoint) followDevice(o *overlay) {
 func (a *accelerator) rerouted(addr netip.Addr) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	for number, p := range a.peers {
-		if p.addr == addr && !a.closed {
-			a.tell(number)
-		}
+	if v := a.vteps[addr]; v != nil && !a.closed {
+		a.tellAll(v)
 	}
 }
 
@@ -504,11 +528,9 @@ func (a *accelerator) order() (list []ProgramsStatus) {
 	if a == nil {
 		return nil
 	}
-	for _, index := range a.path.Attached() {
-		if names, err := a.path.Order(index); err == nil && len(names) > 0 {
-			list = append(list, ProgramsStatus{Device: a.path.Name(index), Programs: names})
-		}
-	}
+	a.path.Order(func(device string, programs []string) {
+		list = append(list, ProgramsStatus{Device: device, Programs: programs})
+	})
 	slices.SortFunc(list, func(x, y ProgramsStatus) int { return cmp.Compare(x.Device, y.Device) })
 	return list
 }

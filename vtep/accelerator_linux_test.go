@@ -61,11 +61,15 @@ func (loCard) Index() int    { return loopback }
 func (loCard) Netns() string { return "" }
 
 // knownWays lead everywhere by lo.
-type knownWays struct{ a *accelerator }
+type knownWays struct {
+	a        *accelerator
+	followed map[netip.AddrPort]int
+}
 
-func (w knownWays) Underlay() transport.Underlay { return transport.Underlay{Local: self} }
-func (w knownWays) Close()                       {}
+func (w knownWays) Forget(to netip.AddrPort) { w.followed[to]-- }
+func (w knownWays) Close()                   {}
 func (w knownWays) Follow(to netip.AddrPort) {
+	w.followed[to]++
 	w.a.hop(transport.NextHop{To: to.Addr(), Device: loopback, Via: to.Addr(), MTU: 1500, TTL: 64})
 }
 
@@ -81,16 +85,16 @@ func newTryPort(t tester, setup func(*VNIConfig)) *tryPort {
 	t.Helper()
 	r := newRig(t)
 	path, err := datapath.Load(datapath.Config{
-		Local: self.Addr(), Port: self.Port(), SourcePorts: []uint16{50000, 50001}, Stations: 64, Peers: 64, VNIs: 4,
+		Local: self.Addr(), Port: self.Port(), SourcePorts: []uint16{50000, 50001}, Stations: 64, Peers: 64, VNIs: 4, Log: r.e.log,
 	})
 	if err != nil {
 		t.Fatal(err)
 	}
 	a := &accelerator{
-		log: r.e.log, path: path, peers: make(map[uint32]*acceleratedPeer),
-		hops: make(map[netip.Addr]transport.NextHop), refused: make(map[int]bool), attach: make(chan struct{}, 1),
+		log: r.e.log, path: path, peers: make(map[uint32]*acceleratedPeer), vteps: make(map[netip.Addr]*acceleratedVTEP),
+		refused: make(map[int]bool), attach: make(chan struct{}, 1),
 	}
-	a.ways = knownWays{a}
+	a.ways = knownWays{a, make(map[netip.AddrPort]int)}
 	r.e.accel, r.e.slowReason = a, "" // closed with the endpoint
 	p := r.add(10, func(c *VNIConfig) {
 		c.Device = loCard{c.Device.(*card)}
@@ -427,6 +431,44 @@ func TestProgramsPauseForCaptures(t *testing.T) {
 		c.Stop()
 		if !p.sent(t, f) || !p.came(t, vtepB.Addr(), 0, d) {
 			t.Error("not carried after the capture")
+		}
+	})
+}
+
+// The way to a VTEP is followed as long as it is a peer in some VNI.
+func TestProgramsFollowWays(t *testing.T) {
+	elsewhere(t, func() {
+		p := newTryPort(t, nil)
+		e := p.rig.e
+		followed := e.accel.ways.(knownWays).followed
+		check := func(when string, a, c int) {
+			t.Helper()
+			if followed[vtepA] != a || followed[vtepC] != c {
+				t.Errorf("%s: followed %v", when, followed)
+			}
+		}
+		must := func(err error) {
+			t.Helper()
+			if err != nil {
+				t.Fatal(err)
+			}
+		}
+		check("at first", 1, 0)
+		p.rig.add(11, func(c *VNIConfig) {
+			c.Device = loCard{c.Device.(*card)}
+			c.Peers = []netip.AddrPort{vtepA, vtepC}
+		})
+		check("with another VNI", 1, 1)
+		must(e.DelPeer(10, vtepA))
+		check("a peer of one VNI less", 1, 1)
+		must(e.DelVNI(11))
+		check("one VNI less", 0, 0)
+		must(e.AddPeer(10, vtepA))
+		check("a peer again", 1, 0)
+		p.arrive(vtepA.Addr(), raw(host, alice, 64))
+		// (Both VNIs had lo for a device, which knows no VNI now.)
+		if !p.came(t, vtepA.Addr(), 0, encap(10, packet{dst: host, src: alice, payload: 10}.frame(t))) {
+			t.Error("a peer that came back is not heard")
 		}
 	})
 }

@@ -485,10 +485,10 @@ int decapsulate(struct __sk_buff *skb)
 	__u64 now = bpf_ktime_get_coarse_ns();
 	if (now - st->seen > STAMP_EVERY)
 		st->seen = now;
-	int whole = skb->gso_size != 0, regroup = in.proto == IPPROTO_TCP && s->regroup && now > p->whole;
-	if (whole && p->whole < now + WHOLE_LASTS / 2)
+	int regroup = in.proto == IPPROTO_TCP && !skb->gso_size && s->regroup && now > p->whole;
+	if (skb->gso_size && p->whole < now + WHOLE_LASTS / 2)
 		p->whole = now + WHOLE_LASTS;
-	if (regroup && !whole) {
+	if (regroup) {
 		// Short segments gain nothing, unless they would overtake long ones.
 		if (bytes >= BULK_BYTES)
 			p->bulk = now;
@@ -514,7 +514,7 @@ int decapsulate(struct __sk_buff *skb)
 		c->rx_bytes += bytes;
 		c->rx_last = now;
 	}
-	if (!regroup || whole)
+	if (!regroup)
 		return bpf_redirect(o->device, BPF_F_INGRESS);
 	bpf_set_hash(skb, o->device << 3 | flow);
 	skb->queue_mapping = bpf_get_smp_processor_id() + 1;

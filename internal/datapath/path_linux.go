@@ -3,7 +3,9 @@ package datapath
 import (
 	"errors"
 	"fmt"
+	"maps"
 	"net/netip"
+	"slices"
 	"sync"
 
 	"github.com/cilium/ebpf"
@@ -15,6 +17,7 @@ import (
 	"github.com/govxlan/govxlan/vxlan"
 	"github.com/vishvananda/netlink"
 	"github.com/vishvananda/netns"
+	"go.uber.org/zap"
 	"golang.org/x/sys/unix"
 )
 
@@ -41,6 +44,8 @@ type Config struct {
 	Netns string
 	// Stations, Peers and VNIs bound the maps.
 	Stations, Peers, VNIs int
+	// Log hears of what is done without.
+	Log *zap.Logger
 }
 
 // Path is the two programs in the kernel with their maps. They go with the
@@ -50,8 +55,6 @@ type Path struct {
 	ns      netns.NsHandle // of the devices
 	netns   string         // its path
 	regroup *regroup       // nil: there is none
-	// noRegroup is why.
-	noRegroup error
 	// names of the programs that were there at the start. Later asking for them
 	// may take a capability that this process has given up by then.
 	names map[ebpf.ProgramID]string
@@ -105,9 +108,10 @@ func Load(cfg Config) (*Path, error) {
 		s.SourcePort[i] = be16(port)
 		s.SourcePorts++
 	}
-	// Without it TCP that arrives in single segments costs more.
-	if p.regroup, p.noRegroup = newRegroup(p.netns, fmt.Sprintf("vxgro%d", cfg.Port), &p.objects); p.regroup != nil {
+	if p.regroup, err = newRegroup(p.netns, fmt.Sprintf("vxgro%d", cfg.Port), &p.objects); err == nil {
 		s.Regroup = p.regroup.index
+	} else {
+		cfg.Log.Info("TCP that arrives in single segments is not put together, which costs more", zap.Error(err))
 	}
 	p.settings = s
 	if err := p.Pause(false); err != nil {
@@ -223,20 +227,6 @@ func (p *Path) Attach(index uint32) error {
 	return p.attach(p.underlay, index, p.objects.Decapsulate, ebpf.AttachTCXIngress)
 }
 
-// Detach ends that.
-func (p *Path) Detach(index uint32) { p.detach(p.underlay, index) }
-
-// Attached are the devices of the underlay that the programs receive from.
-func (p *Path) Attached() []uint32 {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	list := make([]uint32, 0, len(p.underlay))
-	for index := range p.underlay {
-		list = append(list, index)
-	}
-	return list
-}
-
 // Leave has Close leave the programs to whoever has the Descriptors.
 func (p *Path) Leave() {
 	p.mu.Lock()
@@ -269,21 +259,31 @@ func (p *Path) Descriptors() (fds []int) {
 	return fds
 }
 
-// Order are the names of the programs at the ingress of a device of the underlay,
-// in the order in which they see a packet; one whose name may not be known is
-// told by its number.
-func (p *Path) Order(index uint32) (names []string, err error) {
-	err = namespace.Do(p.netns, func() error {
-		all, err := link.QueryPrograms(link.QueryOptions{Target: int(index), Attach: ebpf.AttachTCXIngress})
-		if err != nil {
-			return err
-		}
-		for _, at := range all.Programs {
-			names = append(names, p.programName(at.ID))
+// Order calls f with each device of the underlay that the programs receive from, and
+// the names of the programs at its ingress, in the order in which they see a
+// packet; one whose name may not be known is told by its number.
+func (p *Path) Order(f func(device string, programs []string)) {
+	p.mu.Lock()
+	indices := slices.Collect(maps.Keys(p.underlay))
+	p.mu.Unlock()
+	_ = namespace.Do(p.netns, func() error {
+		for _, index := range indices {
+			device, err := netlink.LinkByIndex(int(index))
+			if err != nil {
+				continue // it is gone
+			}
+			all, err := link.QueryPrograms(link.QueryOptions{Target: int(index), Attach: ebpf.AttachTCXIngress})
+			if err != nil || len(all.Programs) == 0 {
+				continue
+			}
+			var names []string
+			for _, at := range all.Programs {
+				names = append(names, p.programName(at.ID))
+			}
+			f(device.Attrs().Name, names)
 		}
 		return nil
 	})
-	return names, err
 }
 
 // programName is what a program is called.
@@ -411,18 +411,6 @@ func (p *Path) Find(index uint32, name string) (here bool, mtu int) {
 		return err
 	})
 	return here, mtu
-}
-
-// Name is what a device is called; empty: it is not there.
-func (p *Path) Name(index uint32) (name string) {
-	_ = namespace.Do(p.netns, func() error {
-		device, err := netlink.LinkByIndex(int(index))
-		if err == nil {
-			name = device.Attrs().Name
-		}
-		return err
-	})
-	return name
 }
 
 // Station is where a MAC is.
