@@ -2,11 +2,10 @@ package tap
 
 import (
 	"fmt"
-	"os"
 	"sync"
 	"sync/atomic"
-	"time"
 
+	"github.com/govxlan/govxlan/internal/linkwatch"
 	"github.com/govxlan/govxlan/internal/namespace"
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
@@ -31,9 +30,8 @@ func (d *linuxDevice) SetMTU(mtu int) error {
 // linkWatch follows the MTUs of this process's devices in one network
 // namespace, by one netlink socket for all of them.
 type linkWatch struct {
-	id   namespaceID
-	ns   *os.File
-	done chan struct{} // closes the socket
+	id  namespace.ID
+	end func() // closes the socket
 
 	mu   sync.Mutex
 	mtus map[int]*watchedMTU // by interface index
@@ -47,13 +45,10 @@ type watchedMTU struct {
 	wasUp bool
 }
 
-// namespaceID tells network namespaces apart, whatever their names.
-type namespaceID struct{ dev, ino uint64 }
-
 // watches are the namespaces with devices.
 var watches struct {
 	mu  sync.Mutex
-	all map[namespaceID]*linkWatch
+	all map[namespace.ID]*linkWatch
 }
 
 // watchMTU keeps mtu at that of the device with this index, in the calling
@@ -62,74 +57,26 @@ var watches struct {
 func watchMTU(index int, mtu *atomic.Int32) (stop func(), err error) {
 	watches.mu.Lock()
 	defer watches.mu.Unlock()
-	ns, err := os.Open("/proc/thread-self/ns/net")
+	id, err := namespace.Here()
 	if err != nil {
 		return nil, err
 	}
-	var st unix.Stat_t
-	if err := unix.Fstat(int(ns.Fd()), &st); err != nil {
-		ns.Close()
-		return nil, os.NewSyscallError("fstat", err)
-	}
-	id := namespaceID{uint64(st.Dev), st.Ino}
 	w := watches.all[id]
-	if w != nil {
-		ns.Close()
-	} else {
-		w = &linkWatch{id: id, ns: ns, done: make(chan struct{}), mtus: make(map[int]*watchedMTU)}
-		updates, err := w.subscribe(false)
-		if err != nil {
-			ns.Close()
-			return nil, fmt.Errorf("netlink: %w", err)
+	if w == nil {
+		w = &linkWatch{id: id, mtus: make(map[int]*watchedMTU)}
+		if w.end, err = linkwatch.Here(w.take); err != nil {
+			return nil, err
 		}
 		if watches.all == nil {
-			watches.all = make(map[namespaceID]*linkWatch)
+			watches.all = make(map[namespace.ID]*linkWatch)
 		}
 		watches.all[id] = w
-		go w.follow(updates)
 	}
 	w.mu.Lock()
 	w.mtus[index] = &watchedMTU{now: mtu}
 	w.mu.Unlock()
 	return sync.OnceFunc(func() { w.forget(index, mtu) }), nil
 }
-
-// subscribe opens the socket, in the calling thread's namespace.
-func (w *linkWatch) subscribe(existing bool) (<-chan netlink.LinkUpdate, error) {
-	updates := make(chan netlink.LinkUpdate, 16)
-	return updates, netlink.LinkSubscribeWithOptions(updates, w.done, netlink.LinkSubscribeOptions{
-		ListExisting:      existing,
-		ReceiveBufferSize: 1 << 20,        // thousands of devices may change at once
-		ErrorCallback:     func(error) {}, // then the channel is closed, or the message is none of ours
-	})
-}
-
-// follow takes the kernel's word of changes until the watch ends.
-func (w *linkWatch) follow(updates <-chan netlink.LinkUpdate) {
-	defer w.ns.Close()
-	for {
-		for u := range updates {
-			w.take(&u)
-		}
-		// The socket ends by itself when messages were lost: another one begins
-		// with how things are.
-		select {
-		case <-w.done:
-			return
-		case <-time.After(resubscribe):
-		}
-		var again <-chan netlink.LinkUpdate
-		if namespace.Do(fmt.Sprintf("/proc/self/fd/%d", w.ns.Fd()), func() (err error) {
-			again, err = w.subscribe(true)
-			return err
-		}) == nil {
-			updates = again
-		}
-	}
-}
-
-// resubscribe is how long a watch waits before it tries again.
-const resubscribe = 100 * time.Millisecond
 
 // take notes one change.
 func (w *linkWatch) take(u *netlink.LinkUpdate) {
@@ -159,7 +106,7 @@ func (w *linkWatch) forget(index int, mtu *atomic.Int32) {
 	}
 	delete(w.mtus, index)
 	if len(w.mtus) == 0 {
-		close(w.done)
+		w.end()
 		delete(watches.all, w.id)
 	}
 }

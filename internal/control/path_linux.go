@@ -4,10 +4,11 @@ import (
 	"errors"
 	"fmt"
 	"net"
-	"os"
 	"path/filepath"
 	"slices"
 	"syscall"
+
+	"github.com/govxlan/govxlan/internal/namespace"
 )
 
 // Directory holds the sockets of all endpoints of this host.
@@ -16,20 +17,11 @@ const Directory = "/run/govxlan"
 // DefaultPath is where the endpoint of this network namespace listens that
 // owns the UDP port.
 func DefaultPath(port uint16) (string, error) {
-	inode, err := namespaceInode()
+	here, err := namespace.Here()
 	if err != nil {
 		return "", err
 	}
-	return filepath.Join(Directory, fmt.Sprintf("%d-%d.sock", port, inode)), nil
-}
-
-// namespaceInode identifies the network namespace of this thread.
-func namespaceInode() (uint64, error) {
-	info, err := os.Stat("/proc/thread-self/ns/net")
-	if err != nil {
-		return 0, fmt.Errorf("network namespace: %w", err)
-	}
-	return info.Sys().(*syscall.Stat_t).Ino, nil
+	return filepath.Join(Directory, fmt.Sprintf("%d-%d.sock", port, here.Ino)), nil
 }
 
 // Find returns the only socket of this network namespace, whatever the port.
@@ -85,9 +77,9 @@ func FindPort(port uint16) (string, error) {
 
 // All are the sockets at usual places of the endpoints of this network namespace.
 func All() ([]string, error) {
-	inode, err := namespaceInode()
+	here, err := namespace.Here()
 	if err != nil {
 		return nil, err
 	}
-	return sockets(fmt.Sprintf("*-%d.sock", inode))
+	return sockets(fmt.Sprintf("*-%d.sock", here.Ino))
 }

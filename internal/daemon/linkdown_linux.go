@@ -2,10 +2,9 @@ package daemon
 
 import (
 	"fmt"
-	"os"
 	"sync"
-	"time"
 
+	"github.com/govxlan/govxlan/internal/linkwatch"
 	"github.com/govxlan/govxlan/internal/namespace"
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
@@ -15,17 +14,13 @@ import (
 // network namespace.
 type downWatches struct {
 	mu  sync.Mutex
-	all map[namespaceID]*downWatch
+	all map[namespace.ID]*downWatch
 }
-
-// namespaceID tells network namespaces apart, whatever their names.
-type namespaceID struct{ dev, ino uint64 }
 
 // downWatch is one of a namespace.
 type downWatch struct {
-	id   namespaceID
-	ns   *os.File
-	done chan struct{}
+	id  namespace.ID
+	end func() // closes the socket
 
 	mu      sync.Mutex
 	devices map[*watchedDevice]bool
@@ -77,31 +72,21 @@ func (ws *downWatches) addHere(device string, down func()) (stop func(), err err
 
 // here is the watch of this thread's namespace. ws.mu is held.
 func (ws *downWatches) here() (*downWatch, error) {
-	ns, err := os.Open("/proc/thread-self/ns/net")
+	id, err := namespace.Here()
 	if err != nil {
 		return nil, err
 	}
-	var st unix.Stat_t
-	if err := unix.Fstat(int(ns.Fd()), &st); err != nil {
-		ns.Close()
-		return nil, os.NewSyscallError("fstat", err)
-	}
-	id := namespaceID{uint64(st.Dev), st.Ino}
 	if w := ws.all[id]; w != nil {
-		ns.Close()
 		return w, nil
 	}
-	w := &downWatch{id: id, ns: ns, done: make(chan struct{}), devices: make(map[*watchedDevice]bool)}
-	updates, err := w.subscribe(false)
-	if err != nil {
-		ns.Close()
+	w := &downWatch{id: id, devices: make(map[*watchedDevice]bool)}
+	if w.end, err = linkwatch.Here(w.take); err != nil {
 		return nil, err
 	}
 	if ws.all == nil {
-		ws.all = make(map[namespaceID]*downWatch)
+		ws.all = make(map[namespace.ID]*downWatch)
 	}
 	ws.all[id] = w
-	go w.follow(updates)
 	return w, nil
 }
 
@@ -111,39 +96,7 @@ func (ws *downWatches) drop(w *downWatch) {
 	defer w.mu.Unlock()
 	if len(w.devices) == 0 && ws.all[w.id] == w {
 		delete(ws.all, w.id)
-		close(w.done)
-	}
-}
-
-// subscribe opens the socket in the calling thread's namespace.
-func (w *downWatch) subscribe(existing bool) (<-chan netlink.LinkUpdate, error) {
-	updates := make(chan netlink.LinkUpdate, 16)
-	return updates, netlink.LinkSubscribeWithOptions(updates, w.done, netlink.LinkSubscribeOptions{
-		ListExisting: existing, ReceiveBufferSize: 1 << 20, ErrorCallback: func(error) {}, // the channel is closed then
-	})
-}
-
-// follow takes the kernel's word until the watch ends.
-func (w *downWatch) follow(updates <-chan netlink.LinkUpdate) {
-	defer w.ns.Close()
-	for {
-		for u := range updates {
-			w.take(&u)
-		}
-		// The kernel had more to tell than its buffer holds: another socket
-		// begins with how things are.
-		select {
-		case <-w.done:
-			return
-		case <-time.After(listenAgain):
-		}
-		var again <-chan netlink.LinkUpdate
-		if namespace.Do(fmt.Sprintf("/proc/self/fd/%d", w.ns.Fd()), func() (err error) {
-			again, err = w.subscribe(true)
-			return err
-		}) == nil {
-			updates = again
-		}
+		w.end()
 	}
 }
 

@@ -96,6 +96,9 @@ type ID struct {
 	Ino uint64 `json:"ino"`
 }
 
+// Here returns the ID of the calling thread's network namespace.
+func Here() (ID, error) { return Identify("/proc/thread-self/ns/net") }
+
 // Identify returns the ID of a network namespace, a path or a name as in Do.
 func Identify(name string) (ID, error) {
 	var st unix.Stat_t
