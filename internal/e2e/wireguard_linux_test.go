@@ -144,7 +144,18 @@ func kernelInTunnel(t *testing.T, v6 bool) (*tunnel, *wgFar, wgKeys) {
 	must(t, tn.b.AddAddr("vxlan0", inner6B.String()+"/64"))
 	tn.program = up(t, tn.a.Namespace, tunnelFlags(0, k.config(t, tn.a, 0, tn.b.ip(v6)), "--addr", inner6A.String()+"/64")...)
 	must(t, tn.a.AwaitAddr(inner6A))
+	shaken(t, tn.a, inner4B)
 	return tn, far, k
+}
+
+// shaken waits until a tunnel carries something. Where both ends begin a handshake
+// at the same time, each takes the other's for its own answer, and the protocol
+// tries again only after five seconds (RekeyTimeout), when ping has given up.
+func shaken(t *testing.T, from *host, to netip.Addr) {
+	t.Helper()
+	eventually(t, func() error {
+		return from.Command(t.Context(), "ping", "-n", "-q", "-c", "1", "-w", "1", to.String()).Run()
+	})
 }
 
 // TestWireGuard: govxlan in its tunnel and the kernel's vxlan on a WireGuard device
@@ -220,6 +231,7 @@ func TestWireGuardAgain(t *testing.T) {
 	// The new one knows nothing of the old one's keys, and begins.
 	far = &wgFar{t: t, h: tn.b}
 	far.start(k, tn.a.ip4, 1440)
+	shaken(t, tn.b, inner4A)
 	ping(t, tn.b.Namespace, inner4A, 3)
 	ping(t, tn.a.Namespace, inner4B, 3)
 
@@ -276,6 +288,7 @@ func TestWireGuardTwoEnds(t *testing.T) {
 		}
 	}
 	// It is a that knows the way.
+	shaken(t, a, inner4B)
 	ping(t, a.Namespace, inner4B, 3, "-M", "do", "-s", "1322")
 	ping(t, b.Namespace, inner4A, 3, "-M", "do", "-s", "1322")
 	must(t, transfer(a.Namespace, b.Namespace, inner4B, 8<<20))
@@ -319,6 +332,7 @@ func TestWireGuardMesh(t *testing.T) {
 	for i, h := range hosts {
 		for j := range hosts {
 			if j != i {
+				shaken(t, h, address("10.0.1.%d", j))
 				ping(t, h.Namespace, address("10.0.1.%d", j), 3, "-M", "do", "-s", "1342")
 			}
 		}
@@ -334,6 +348,7 @@ func TestWireGuardPathMTU(t *testing.T) {
 	k := newKeys()
 	up(t, b.Namespace, tunnelFlags(1, k.config(t, b, 1, a.ip4), "--mtu", "1450")...)
 	p := up(t, a.Namespace, tunnelFlags(0, k.config(t, a, 0, b.ip4), "--mtu", "1450")...)
+	shaken(t, a, inner4B)
 	must(t, transfer(a.Namespace, b.Namespace, inner4B, 2<<20))
 	if c := p.counters(); c.TxDropTooBig == 0 || c.TxTooBigAnswered == 0 {
 		t.Errorf("nobody was told: %+v", c)
@@ -446,6 +461,7 @@ func TestWireGuardReload(t *testing.T) {
 	write(fmt.Sprintf("  - {vni: 4097, addr: [%v/24]}\n", inner4A))
 	p := up(t, a.Namespace, "--config", file, "--transport", "udp", "--datapath", "auto")
 	up(t, b.Namespace, tunnelFlags(1, k.config(t, b, 1, a.ip4))...)
+	shaken(t, a, inner4B)
 	ping(t, a.Namespace, inner4B, 2)
 	write(fmt.Sprintf("  - {vni: 4097, addr: [%v/24]}\n  - vni: 4098\n", inner4A))
 	if o := run(t, a.Namespace, "reload", "--control", p.control); o.code != 0 || len(p.status().VNIs) != 2 {
