@@ -58,7 +58,7 @@ func add(ctx context.Context, r *request) (err error) {
 	if err != nil {
 		return err
 	}
-	undo = append(undo, func(ctx context.Context) { _ = r.detach(ctx) })
+	undo = append(undo, func(ctx context.Context) { _ = r.detach(ctx, s) })
 
 	if err := namespace.Do(r.Netns, func() error { return r.configure(result, pair) }); err != nil {
 		return asError(err)
@@ -167,9 +167,10 @@ func (r *request) attach(ctx context.Context, result *types100.Result) (*segment
 		}
 		_ = netlink.LinkDel(p.host)
 	}
+	r.forsake(ctx, s)
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), patience)
 	defer cancel()
-	_ = r.release(ctx)
+	_ = r.release(ctx) // of what a call left whose process was killed
 	return nil, nil, err
 }
 

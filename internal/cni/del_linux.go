@@ -16,19 +16,21 @@ func del(ctx context.Context, r *request) error {
 	if addresses != nil {
 		err = addresses.do(ctx, "DEL")
 	}
-	return joined(err, r.detach(ctx))
+	return joined(err, r.detach(ctx, nil))
 }
 
 // detach removes the pair of devices, and what stands for it elsewhere; of the
-// VNI and the bridge what nobody needs any more.
-func (r *request) detach(ctx context.Context) error {
+// VNI and the bridge what nobody needs any more. made is of an ADD that failed.
+func (r *request) detach(ctx context.Context, made *segment) error {
 	unlock, err := lock(ctx)
 	if err != nil {
 		return err
 	}
 	defer unlock()
 	name := r.port().name()
-	return joined(removeLink(name), unmasquerade(func(port string) bool { return port == name }), r.release(ctx))
+	err = joined(removeLink(name), unmasquerade(func(port string) bool { return port == name }))
+	r.forsake(ctx, made)
+	return joined(err, r.release(ctx))
 }
 
 // removeLink removes a device; both ends go, of a pair.

@@ -25,6 +25,7 @@ func (r *request) join(ctx context.Context) error {
 	}
 	for _, i := range r.previous.Interfaces {
 		if i.Sandbox != "" && i.Mtu > s.vni.MTU {
+			r.forsake(ctx, s)
 			return badConfig("network %s: the MTU of %s is %d, but VNI %v carries no more than %d: set mtu of the plugin that makes it", r.Name, i.Name, i.Mtu, r.VNI, s.vni.MTU)
 		}
 	}

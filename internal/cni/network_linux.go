@@ -6,6 +6,7 @@ import (
 	"errors"
 	"net"
 	"slices"
+	"strings"
 
 	"github.com/containernetworking/cni/pkg/types"
 	"github.com/govxlan/govxlan/internal/control"
@@ -17,6 +18,7 @@ import (
 type segment struct {
 	vni    control.VNI
 	bridge netlink.Link
+	added  bool // by this call
 }
 
 // find looks for the VNI and judges what the endpoint says of it. It returns nil
@@ -41,7 +43,7 @@ func (r *request) find(all []control.VNI) (*control.VNI, error) {
 }
 
 // ensure finds the VNI with its bridge, or adds it. The lock is held.
-func (r *request) ensure(ctx context.Context) (*segment, error) {
+func (r *request) ensure(ctx context.Context) (s *segment, err error) {
 	all, err := r.endpoint(ctx)
 	if err != nil {
 		return nil, err
@@ -50,21 +52,30 @@ func (r *request) ensure(ctx context.Context) (*segment, error) {
 	if err != nil {
 		return nil, err
 	}
-	if v == nil {
+	added := v == nil
+	if added {
 		if v, err = r.addVNI(ctx); err != nil {
 			return nil, err
 		}
 	}
-	s := &segment{vni: *v}
+	s = &segment{vni: *v, added: added}
+	defer func() {
+		if err != nil {
+			r.forsake(ctx, s)
+		}
+	}()
 	if s.bridge, err = bridgeNamed(v.Bridge); err != nil {
-		return nil, err
+		return s, err
 	}
 	device, err := netlink.LinkByName(v.Device)
+	if err == nil && added {
+		err = netlink.LinkSetAlias(device, vniAlias)
+	}
 	switch {
 	case err != nil:
-		return nil, fail(types.ErrInvalidNetworkConfig, "network %s: device %s of VNI %v is not in this network namespace: %v", r.Name, v.Device, r.VNI, err)
+		return s, fail(types.ErrInvalidNetworkConfig, "network %s: device %s of VNI %v is not in this network namespace: %v", r.Name, v.Device, r.VNI, err)
 	case device.Attrs().MasterIndex != s.bridge.Attrs().Index:
-		return nil, fail(types.ErrTryAgainLater, "network %s: device %s of VNI %v is no port of %s any more: 'ip link set %s master %s' mends it", r.Name, v.Device, r.VNI, v.Bridge, v.Device, v.Bridge)
+		return s, fail(types.ErrTryAgainLater, "network %s: device %s of VNI %v is no port of %s any more: 'ip link set %s master %s' mends it", r.Name, v.Device, r.VNI, v.Bridge, v.Device, v.Bridge)
 	}
 	return s, nil
 }
@@ -148,7 +159,29 @@ func bridgeNamed(name string) (netlink.Link, error) {
 	return link, nil
 }
 
-// release removes the VNI and the bridge when no container is on them any more,
+// forsake removes a VNI that this call added, when it cannot go on with it and no
+// other container has come to it since. The lock is held.
+func (r *request) forsake(ctx context.Context, s *segment) {
+	if s == nil || !s.added {
+		return
+	}
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), patience)
+	defer cancel()
+	links, err := netlink.LinkList()
+	if err != nil {
+		return
+	}
+	for _, l := range links {
+		if s.bridge != nil && l.Attrs().MasterIndex == s.bridge.Attrs().Index && strings.HasPrefix(l.Attrs().Alias, portAlias) {
+			return
+		}
+	}
+	if _, err := r.client.ChangeVNI(ctx, control.VNIWish{Verb: "del", VNI: &r.VNI}); err == nil {
+		_ = r.release(ctx)
+	}
+}
+
+// release removes the VNI and the bridge when nothing is on the bridge any more,
 // each only if a call of the plugin made it. Where the endpoint does not answer
 // they are left: the next ADD goes on with them, or the DEL after it removes
 // them. The lock is held.
@@ -157,19 +190,18 @@ func (r *request) release(ctx context.Context) error {
 	if err != nil {
 		return nil
 	}
-	name, device := r.bridge(), ""
 	v, err := r.find(all)
 	if err != nil {
 		return nil // it is not as we make it
 	}
+	name, device, ours := r.bridge(), "", false
 	if v != nil {
 		name, device = v.Bridge, v.Device
+		link, err := netlink.LinkByName(device)
+		ours = err == nil && link.Attrs().Alias == vniAlias && v.Origin == "request"
 	}
 	bridge, err := netlink.LinkByName(name)
-	if err != nil || bridge.Attrs().Alias != bridgeAlias {
-		return nil
-	}
-	if v != nil && v.Origin != "request" {
+	if err != nil {
 		return nil
 	}
 	links, err := netlink.LinkList()
@@ -182,9 +214,15 @@ func (r *request) release(ctx context.Context) error {
 		}
 	}
 	if v != nil {
+		if !ours {
+			return nil
+		}
 		if _, err := r.client.ChangeVNI(ctx, control.VNIWish{Verb: "del", VNI: &r.VNI}); err != nil {
 			return fail(types.ErrTryAgainLater, "network %s: remove VNI %v: %v", r.Name, r.VNI, err)
 		}
+	}
+	if bridge.Attrs().Alias != bridgeAlias {
+		return nil
 	}
 	if err := netlink.LinkDel(bridge); err != nil {
 		return fail(types.ErrIOFailure, "remove bridge %s: %v", name, err)

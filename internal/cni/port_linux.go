@@ -17,10 +17,11 @@ type port struct {
 
 func (r *request) port() port { return port{r.Name, r.ContainerID, r.IfName} }
 
-// prefixes of aliases.
+// What devices of ours say in their aliases.
 const (
 	portAlias   = "govxlan-cni-port "
 	bridgeAlias = "govxlan-cni-bridge"
+	vniAlias    = "govxlan-cni-vni" // of a VNI's device
 )
 
 // mostContainerID is how long an ID can be for an alias, of 255 bytes, to hold it.
