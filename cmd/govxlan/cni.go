@@ -30,8 +30,8 @@ func newCNICommand() *cobra.Command {
 with CNI_COMMAND in the environment. The endpoint that carries the frames is another
 process, 'govxlan up', and has to run.
 
-'cni conf' prints a network configuration, 'cni install' puts it and the plugin where
-runtimes look for them.`,
+'cni conf' prints a network configuration, 'cni install' puts it and the plugin
+where runtimes look for them.`,
 		Example: `  govxlan cni conf --vni 4097 --subnet 10.0.1.0/24 --peer 192.168.52.204
   CNI_COMMAND=VERSION govxlan cni`,
 		Args: cobra.NoArgs,
@@ -146,9 +146,9 @@ func newCNIConfCommand() *cobra.Command {
 		Use:   "conf",
 		Short: "Print a network configuration list for container runtimes",
 		Long: `Print a network configuration list (a .conflist file), with addresses from the
-plugin host-local. Each host hands out addresses by itself: give each a --range of its
-own, in a --subnet that is the same on all, and a --gateway of its own if it is to be
-one.`,
+plugin host-local. Each host hands out addresses by itself: give each a --range of
+its own, in a --subnet that is the same on all, and a --gateway of its own if it is
+to be one.`,
 		Example: `  govxlan cni conf --vni 4097 --subnet 10.0.1.0/24 --range 10.0.1.100-10.0.1.149 --peer 192.168.52.204
   govxlan cni conf --vni 4097 --subnet 10.244.0.0/16 --range 10.244.3.0/24 --default-gateway --ip-masq --chain portmap
   govxlan cni conf --vni 4097 --subnet 10.0.1.0/24 --option arp=suppress --option ttl=32`,
@@ -174,8 +174,8 @@ func newCNIInstallCommand() *cobra.Command {
 		Use:   "install",
 		Short: "Install the plugin and a network configuration on this host",
 		Long: `Copy this program into the directory of plugins, as govxlan, and write the network
-configuration that 'govxlan cni conf' prints into that of configurations. What is there
-already is replaced at once: a runtime never finds half of a file.`,
+configuration that 'govxlan cni conf' prints into that of configurations. What is
+there already is replaced at once: a runtime never finds half of a file.`,
 		Example: `  govxlan cni install --vni 4097 --subnet 10.0.1.0/24 --range 10.0.1.100-10.0.1.149 --peer 192.168.52.204
   govxlan cni install --vni 4097 --subnet 10.244.0.0/16 --node worker1 --default-gateway --ip-masq --make-bridge`,
 		Args: cobra.NoArgs,

@@ -20,6 +20,10 @@ import (
 // of its file in the directory of plugins.
 const PluginType = "govxlan"
 
+// Versions are those of the specification that it speaks. From 0.3 on a result
+// tells interfaces, which chained plugins look for.
+var Versions = version.VersionsStartingFrom("0.3.0")
+
 // Conf is the configuration of a network, as far as it is this plugin's.
 type Conf struct {
 	types.PluginConf

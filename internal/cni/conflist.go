@@ -86,6 +86,9 @@ var capabilities = map[string]map[string]bool{
 
 // JSON is the list as a file has it, checked as the plugin checks it.
 func (l *List) JSON() ([]byte, error) {
+	if versions := Versions.SupportedVersions(); !slices.Contains(versions, l.Version) {
+		return nil, fmt.Errorf("CNI version %q: give one of %s", l.Version, strings.Join(versions, ", "))
+	}
 	p := plugin{
 		Type: PluginType, VNI: l.VNI, Peers: l.Peers, Options: l.Options, Control: l.Control, Bridge: l.Bridge, MTU: l.MTU,
 		IsGateway: l.IsGateway || l.DefaultGateway, IsDefaultGateway: l.DefaultGateway, IPMasq: l.Masquerade, HairpinMode: l.Hairpin,

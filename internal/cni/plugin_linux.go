@@ -8,7 +8,6 @@ import (
 	"github.com/containernetworking/cni/pkg/skel"
 	"github.com/containernetworking/cni/pkg/types"
 	types100 "github.com/containernetworking/cni/pkg/types/100"
-	"github.com/containernetworking/cni/pkg/version"
 	"github.com/govxlan/govxlan/internal/control"
 )
 
@@ -20,8 +19,7 @@ const patience = 30 * time.Second
 // called.
 func Main(about string) int {
 	funcs := skel.CNIFuncs{Add: with(add), Del: with(del), Check: with(check), GC: with(gc), Status: with(status)}
-	// From 0.3 on a result tells interfaces, which chained plugins look for.
-	if err := skel.PluginMainFuncsWithError(funcs, version.VersionsStartingFrom("0.3.0"), about); err != nil {
+	if err := skel.PluginMainFuncsWithError(funcs, Versions, about); err != nil {
 		_ = err.Print()
 		return 1
 	}

@@ -112,7 +112,7 @@ func TestCNIFails(t *testing.T) {
 
 	// The endpoint is back: the next container finds all that it needs, and the
 	// last one leaves nothing.
-	c.p = up(t, c.Namespace, "--vni", "5000", "--local", c.ip4.String(), "--control", c.p.control)
+	c.restart(t, "--vni", "5000", "--local", c.ip4.String())
 	c.add(t, container)
 	c.do(t, "check", container)
 	c.do(t, "del", container)

@@ -69,6 +69,15 @@ func newCNIHost(t *testing.T, h *host, network string) *cniHost {
 	return c
 }
 
+// restart starts an endpoint in place of one that has ended, where the
+// configuration looks for it.
+func (c *cniHost) restart(t *testing.T, flags ...string) {
+	t.Helper()
+	path := c.p.control
+	c.p = up(t, c.Namespace, append(flags, "--control", path)...)
+	c.p.control = path
+}
+
 // cached are the files of attachments that cnitool believes to be there.
 func (c *cniHost) cached(t *testing.T) []string {
 	t.Helper()
