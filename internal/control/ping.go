@@ -106,7 +106,7 @@ func (s *Server) ping(w http.ResponseWriter, r *http.Request) {
 		http.Error(w, err.Error(), http.StatusBadRequest)
 		return
 	}
-	done, ok := s.stream(w)
+	ctx, done, ok := s.stream(w, r)
 	if !ok {
 		return
 	}
@@ -128,7 +128,7 @@ func (s *Server) ping(w http.ResponseWriter, r *http.Request) {
 	}
 	w.Header().Set("Content-Type", "application/x-ndjson")
 	w.WriteHeader(http.StatusOK)
-	ctx, cancel := context.WithCancel(r.Context())
+	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	lines := json.NewEncoder(w)
 	tell := func(e PingEvent) {
