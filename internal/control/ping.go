@@ -131,13 +131,21 @@ func (s *Server) ping(w http.ResponseWriter, r *http.Request) {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	lines := json.NewEncoder(w)
+	// What the endpoint's end cuts short has no summary, and no good end.
+	whole := func() {
+		if s.ending.Err() != nil {
+			panic(http.ErrAbortHandler)
+		}
+	}
 	tell := func(e PingEvent) {
+		whole()
 		if rc.SetWriteDeadline(time.Now().Add(watchPatience)) != nil || lines.Encode(e) != nil || rc.Flush() != nil {
 			cancel()
 		}
 	}
 	tell(PingEvent{Start: &PingStart{p.To().Addr(), p.To().Port(), vni}})
 	wish.do(ctx, p, tell)
+	whole()
 }
 
 // do does what is wished for.

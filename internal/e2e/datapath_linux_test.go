@@ -47,7 +47,7 @@ func upDatapath(t *testing.T, datapath string, ns *netlab.Namespace, args ...str
 // stopped calls f while both processes do nothing.
 func stopped(pa, pb *program, f func()) {
 	for _, p := range []*program{pa, pb} {
-		p.signal(syscall.SIGSTOP)
+		p.halt()
 		defer p.signal(syscall.SIGCONT)
 	}
 	f()
