@@ -120,7 +120,7 @@ func (s *Server) capture(w http.ResponseWriter, r *http.Request) {
 		http.Error(w, err.Error(), http.StatusBadRequest)
 		return
 	}
-	done, ok := s.stream(w)
+	ctx, done, ok := s.stream(w, r)
 	if !ok {
 		return
 	}
@@ -135,7 +135,7 @@ func (s *Server) capture(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	defer c.Stop()
-	defer context.AfterFunc(r.Context(), c.Stop)()
+	defer context.AfterFunc(ctx, c.Stop)()
 	rc := http.NewResponseController(w)
 	// The timeouts of the server are for answers that end.
 	if rc.SetReadDeadline(time.Time{}) != nil || rc.SetWriteDeadline(time.Time{}) != nil {

@@ -297,6 +297,24 @@ func TestCaptureEndpointEnds(t *testing.T) {
 	}
 }
 
+// A client that does not read is waited for, but not for ever.
+func TestCaptureUnreadEndpointEnds(t *testing.T) {
+	s := newCaptureScene(t)
+	stream := s.capture(CaptureWish{})
+	s.send(2000, 1400) // more than a socket holds
+	s.sent(2000)
+	ended := make(chan struct{})
+	go func() { s.stop(); close(ended) }()
+	select {
+	case <-ended:
+	case <-time.After(20 * time.Second):
+		t.Fatal("the server waits for a client that does not read")
+	}
+	if got, err := rest(stream); !errors.Is(err, ErrEnded) || len(got) == 0 {
+		t.Errorf("%d packets, %v", len(got), err)
+	}
+}
+
 // Parameters from anywhere: what is understood can be asked for again, and means
 // the same.
 func FuzzCaptureParameters(f *testing.F) {

@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"slices"
 	"sync"
+	"time"
 )
 
 const (
@@ -16,6 +17,9 @@ const (
 	// mostStreams of them get answers without end, so that there is always room
 	// for those who ask something.
 	mostStreams = 64
+	// streamPatience is what they have, when the server ends, to write what they
+	// hold: a client that does not read keeps nobody from ending.
+	streamPatience = time.Second
 )
 
 // errBusy is for one more client where all others are being served.
@@ -109,14 +113,31 @@ func asker(r *http.Request) *guest {
 	return g
 }
 
-// stream makes an answer one without end, if there is room for such. The caller
-// calls done after it. Where ok is false the request is answered.
-func (s *Server) stream(w http.ResponseWriter) (done func(), ok bool) {
+// stream makes an answer one without end, if there is room for such: its context
+// is done when the client or the server ends it. The caller calls done after it.
+// Where ok is false the request is answered.
+func (s *Server) stream(w http.ResponseWriter, r *http.Request) (ctx context.Context, done func(), ok bool) {
 	select {
 	case s.streams <- struct{}{}:
-		return func() { <-s.streams }, true
 	default:
 		http.Error(w, "too many watch already, or ping: end one of them", http.StatusServiceUnavailable)
-		return nil, false
+		return nil, nil, false
+	}
+	ctx, cancel := context.WithCancel(r.Context())
+	stop := context.AfterFunc(s.ending, cancel)
+	return ctx, func() { stop(); cancel(); <-s.streams }, true
+}
+
+// endStreams ends the answers without end, and gives each the time to write what
+// it holds already.
+func (s *Server) endStreams() {
+	s.end()
+	patience := time.After(streamPatience)
+	for range cap(s.streams) {
+		select {
+		case s.streams <- struct{}{}: // and no more begin
+		case <-patience:
+			return
+		}
 	}
 }

@@ -106,7 +106,7 @@ func (s *Server) ping(w http.ResponseWriter, r *http.Request) {
 		http.Error(w, err.Error(), http.StatusBadRequest)
 		return
 	}
-	done, ok := s.stream(w)
+	ctx, done, ok := s.stream(w, r)
 	if !ok {
 		return
 	}
@@ -128,16 +128,24 @@ func (s *Server) ping(w http.ResponseWriter, r *http.Request) {
 	}
 	w.Header().Set("Content-Type", "application/x-ndjson")
 	w.WriteHeader(http.StatusOK)
-	ctx, cancel := context.WithCancel(r.Context())
+	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	lines := json.NewEncoder(w)
+	// What the endpoint's end cuts short has no summary, and no good end.
+	whole := func() {
+		if s.ending.Err() != nil {
+			panic(http.ErrAbortHandler)
+		}
+	}
 	tell := func(e PingEvent) {
+		whole()
 		if rc.SetWriteDeadline(time.Now().Add(watchPatience)) != nil || lines.Encode(e) != nil || rc.Flush() != nil {
 			cancel()
 		}
 	}
 	tell(PingEvent{Start: &PingStart{p.To().Addr(), p.To().Port(), vni}})
 	wish.do(ctx, p, tell)
+	whole()
 }
 
 // do does what is wished for.

@@ -48,7 +48,9 @@ type Server struct {
 	listener net.Listener
 	socket   *net.UnixListener
 	http     http.Server
-	streams  chan struct{} // takes one for each answer without end
+	streams  chan struct{}   // takes one for each answer without end
+	ending   context.Context // done when those are to end
+	end      context.CancelFunc
 }
 
 // Listen makes the socket, for its owner only. A socket that a dead process
@@ -65,6 +67,7 @@ func Listen(path string, endpoint Endpoint, version string) (*Server, error) {
 // newServer makes a server on a socket.
 func newServer(socket *net.UnixListener, endpoint Endpoint, version string) *Server {
 	s := &Server{endpoint: endpoint, version: version, listener: newDoor(socket), socket: socket, streams: make(chan struct{}, mostStreams)}
+	s.ending, s.end = context.WithCancel(context.Background())
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /v1/status", s.status)
 	mux.HandleFunc("GET /v1/stats", s.stats)
@@ -130,8 +133,12 @@ func removeDead(path string) error {
 
 // Serve answers until ctx is done, then removes the socket.
 func (s *Server) Serve(ctx context.Context) error {
-	stop := context.AfterFunc(ctx, func() { s.http.Close() })
+	stop := context.AfterFunc(ctx, func() {
+		s.endStreams()
+		s.http.Close()
+	})
 	defer stop()
+	defer s.end()
 	err := s.http.Serve(s.listener)
 	if errors.Is(err, http.ErrServerClosed) {
 		return nil

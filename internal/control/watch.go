@@ -26,7 +26,7 @@ func (s *Server) watch(w http.ResponseWriter, r *http.Request) {
 	if !ok {
 		return
 	}
-	done, ok := s.stream(w)
+	ctx, done, ok := s.stream(w, r)
 	if !ok {
 		return
 	}
@@ -49,7 +49,7 @@ func (s *Server) watch(w http.ResponseWriter, r *http.Request) {
 	}
 	lines := json.NewEncoder(w)
 	for {
-		e, err := events.Next(r.Context())
+		e, err := events.Next(ctx)
 		if err != nil {
 			return
 		}

@@ -17,6 +17,7 @@ import (
 	"github.com/cilium/ebpf/asm"
 	"github.com/cilium/ebpf/link"
 	"github.com/govxlan/govxlan/internal/netlab"
+	"github.com/govxlan/govxlan/vtep"
 	"github.com/vishvananda/netlink"
 )
 
@@ -46,7 +47,7 @@ func upDatapath(t *testing.T, datapath string, ns *netlab.Namespace, args ...str
 // stopped calls f while both processes do nothing.
 func stopped(pa, pb *program, f func()) {
 	for _, p := range []*program{pa, pb} {
-		p.signal(syscall.SIGSTOP)
+		p.halt()
 		defer p.signal(syscall.SIGCONT)
 	}
 	f()
@@ -110,10 +111,7 @@ func TestDatapathBesideKernel(t *testing.T) {
 			const size = 8 << 20
 			must(t, transfer(a.Namespace, b.Namespace, inner4B, size))
 			must(t, transfer(b.Namespace, a.Namespace, inner4A, size))
-			c := p.counters()
-			if c.RxBytes < size || c.TxBytes < size {
-				t.Errorf("%d bytes came, %d left", c.RxBytes, c.TxBytes)
-			}
+			p.awaitCounters("all of it", func(c vtep.Counters) bool { return c.RxBytes >= size && c.TxBytes >= size })
 			stopped(p, p, func() { must(t, firstGood(3, func() error { return pingOnce(a.Namespace, inner4B, 56) })) })
 		})
 	}

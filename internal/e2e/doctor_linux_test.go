@@ -402,6 +402,7 @@ func TestDoctorFindsFaults(t *testing.T) {
 	}
 	for i, f := range ills {
 		t.Run(f.name, func(t *testing.T) {
+			t.Parallel()
 			w := admit(t, fmt.Sprintf("ill%d", i), f.wiring)
 			f.make(w)
 			r := w.examine(f.args...)

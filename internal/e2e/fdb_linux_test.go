@@ -107,6 +107,7 @@ func TestFDBRemotePortAndVNI(t *testing.T) {
 			for _, port := range far {
 				port.expect(marker)
 			}
+			p.awaitCounters("every copy counted", func(c vtep.Counters) bool { return c.TxFlooded >= 3*91 })
 			if c := p.counters(); c.TxFlooded != 3*91 {
 				t.Errorf("%d copies, want %d", c.TxFlooded, 3*91)
 			}

@@ -101,7 +101,7 @@ func TestD31FloodedOnceToEach(t *testing.T) {
 			}
 			const sent, received = 2 * 3 * each, 2 * 3 * each
 			n.program.awaitCounters("every frame sent once to each", func(c vtep.Counters) bool {
-				return c.TxFrames >= sent && c.RxFrames >= received
+				return c.TxFrames >= sent && c.TxFlooded >= sent && c.RxFrames >= received
 			})
 			if c := n.program.counters(); c.TxFrames != sent || c.TxFlooded != sent || c.RxFrames != received {
 				t.Errorf("node %d: sent %d (%d flooded), received %d, want %d (%d), %d", i, c.TxFrames, c.TxFlooded, c.RxFrames, sent, sent, received)

@@ -151,6 +151,28 @@ func (p *program) signal(s os.Signal) {
 	must(p.t, p.cmd.Process.Signal(s))
 }
 
+// halt stops the program until SIGCONT: when it returns, each thread stands.
+func (p *program) halt() {
+	p.t.Helper()
+	p.signal(syscall.SIGSTOP)
+	eventually(p.t, func() error {
+		threads, err := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/stat", p.cmd.Process.Pid))
+		must(p.t, err)
+		for _, name := range threads {
+			b, err := os.ReadFile(name)
+			if errors.Is(err, fs.ErrNotExist) || errors.Is(err, syscall.ESRCH) {
+				continue
+			}
+			must(p.t, err)
+			// "PID (NAME) STATE ...": a name may have anything in it.
+			if _, state, _ := strings.Cut(string(b[bytes.LastIndexByte(b, ')'):]), " "); !strings.HasPrefix(state, "T") {
+				return fmt.Errorf("%s: %s", name, b)
+			}
+		}
+		return nil
+	})
+}
+
 // exit waits for the end of the program and returns its exit status, -1 if a
 // signal ended it.
 func (p *program) exit() int {

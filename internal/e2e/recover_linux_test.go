@@ -137,7 +137,7 @@ func TestRecovers(t *testing.T) {
 			s.b.changeAddr(t, s.v6, true)
 		}},
 		{"program stopped", func(t *testing.T, s *site) {
-			s.p.signal(syscall.SIGSTOP)
+			s.p.halt()
 			for range 100 {
 				s.out()
 			}
