@@ -28,6 +28,11 @@ func add(ctx context.Context, r *request) (err error) {
 	if err := r.checkTarget(); err != nil {
 		return err
 	}
+	// Before addresses are asked for: a pool that gives one and takes it back at
+	// each try does not give it to the next that asks.
+	if err := r.ready(ctx); err != nil {
+		return err
+	}
 	addresses, err := r.newIPAM(ctx)
 	if err != nil {
 		return err

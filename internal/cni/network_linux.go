@@ -42,6 +42,20 @@ func (r *request) find(all []control.VNI) (*control.VNI, error) {
 	return v, nil
 }
 
+// ready says what stands in the way of an ADD as far as the endpoint knows: that it
+// does not run, or that the VNI is missing or not as containers need it.
+func (r *request) ready(ctx context.Context) error {
+	all, err := r.endpoint(ctx)
+	if err != nil {
+		return err
+	}
+	v, err := r.find(all)
+	if err == nil && v == nil && !r.mayAdd() {
+		err = fail(types.ErrTryAgainLater, "network %s: the endpoint has no VNI %v, and addVNI is false: add it with 'govxlan vni add %v --bridge %s', or in the configuration file", r.Name, r.VNI, r.VNI, r.bridge())
+	}
+	return err
+}
+
 // ensure finds the VNI with its bridge, or adds it. The lock is held.
 func (r *request) ensure(ctx context.Context) (s *segment, err error) {
 	all, err := r.endpoint(ctx)
@@ -83,7 +97,7 @@ func (r *request) ensure(ctx context.Context) (s *segment, err error) {
 // addVNI adds the VNI, on a bridge that is made for it if there is none.
 func (r *request) addVNI(ctx context.Context) (*control.VNI, error) {
 	if !r.mayAdd() {
-		return nil, fail(types.ErrTryAgainLater, "network %s: the endpoint has no VNI %v, and addVNI is false: add it with 'govxlan vni add %v --bridge %s', or in the configuration file", r.Name, r.VNI, r.VNI, r.bridge())
+		return nil, fail(types.ErrTryAgainLater, "network %s: VNI %v has just gone", r.Name, r.VNI)
 	}
 	options, err := r.vniOptions()
 	if err != nil {

@@ -10,16 +10,7 @@ import (
 // status says whether an ADD would find what it needs: the endpoint, and the VNI
 // or the right to add it.
 func status(ctx context.Context, r *request) error {
-	all, err := r.endpoint(ctx)
-	if err == nil {
-		v, findErr := r.find(all)
-		switch {
-		case findErr != nil:
-			err = findErr
-		case v == nil && !r.mayAdd():
-			err = fail(types.ErrPluginNotAvailable, "network %s: the endpoint has no VNI %v, and addVNI is false", r.Name, r.VNI)
-		}
-	}
+	err := r.ready(ctx)
 	if err != nil {
 		// Without the endpoint nothing leaves the host.
 		code := types.ErrPluginNotAvailable

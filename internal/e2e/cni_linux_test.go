@@ -27,17 +27,20 @@ const debianPlugins = "/usr/lib/cni"
 
 // cnitool is the reference runtime of the CNI project, a tool of this module.
 var cnitool = sync.OnceValues(func() (string, error) {
-	dir, err := os.MkdirTemp("", "govxlan-cnitool-")
-	if err != nil {
+	var err error
+	if cnitoolDir, err = os.MkdirTemp("", "govxlan-cnitool-"); err != nil {
 		return "", err
 	}
-	path := filepath.Join(dir, "cnitool")
+	path := filepath.Join(cnitoolDir, "cnitool")
 	out, err := exec.Command("go", "build", "-o", path, "github.com/containernetworking/cni/cnitool").CombinedOutput()
 	if err != nil {
 		return "", fmt.Errorf("build cnitool: %w\n%s", err, out)
 	}
 	return path, nil
 })
+
+// cnitoolDir is where it is built; removed at the end of the tests.
+var cnitoolDir string
 
 // cniHost is a host with an endpoint and the plugin.
 type cniHost struct {
