@@ -193,6 +193,23 @@ func TestCNIAtOnce(t *testing.T) {
 	})
 	clean()
 
+	// One comes while the other, the last, takes bridge and VNI with it.
+	conf := c.only(t, nil)
+	var wg sync.WaitGroup
+	for i := range 3 {
+		wg.Go(func() {
+			for range 6 {
+				for _, command := range []string{"ADD", "DEL"} {
+					if e := c.call(t, command, fmt.Sprint("turn", i), containers[i].Path(), conf); e != nil {
+						t.Errorf("%s %d: %v", command, i, e)
+					}
+				}
+			}
+		})
+	}
+	wg.Wait()
+	clean()
+
 	// And with none that is valid GC leaves as little as DEL.
 	c.add(t, containers[0])
 	c.do(t, "gc", containers[0])

@@ -213,9 +213,11 @@ func (c *cniHost) state(t *testing.T) string {
 		if err != nil {
 			return err
 		}
-		tables, err := conn.ListTables()
+		tables, err := conn.ListTables() // that of the plugin portmap stays
 		for _, table := range tables {
-			fmt.Fprintln(&s, "table", table.Name)
+			if strings.HasPrefix(table.Name, "govxlan") {
+				fmt.Fprintln(&s, "table", table.Name)
+			}
 		}
 		return err
 	}))
@@ -248,15 +250,16 @@ func TestCNI(t *testing.T) {
 	hosts := newHosts(t, "cni", 2, wiring{})
 	a, b := newCNIHost(t, hosts[0], "twohosts-a"), newCNIHost(t, hosts[1], "twohosts-b")
 	clean := [2]func(){a.unchanged(t), b.unchanged(t)}
+	const ports = `CAP_ARGS={"portMappings": [{"hostPort": 8080, "containerPort": 80, "protocol": "tcp"}]}`
 	var containers [2]*netlab.Namespace
 	var results [2]*types100.Result
 	for i, c := range []*cniHost{a, b} {
 		other := []*cniHost{b, a}[i]
 		c.install(t, "--peer", other.ip4.String(), "--subnet", "10.244.0.0/16,fd44::/48",
 			"--range", fmt.Sprintf("10.244.%d.0/24,fd44:0:0:%d::/64", i+1, i+1),
-			"--default-gateway", "--ip-masq", "--chain", `{"type": "tuning", "sysctl": {"net.ipv4.conf.eth0.log_martians": "1"}, "mtu": 1400}`)
+			"--default-gateway", "--ip-masq", "--chain", `{"type": "tuning", "sysctl": {"net.ipv4.conf.eth0.log_martians": "1"}, "mtu": 1400}`, "--chain", "portmap")
 		containers[i] = netlabtest.Namespace(t, c.lab, c.Label()+"container")
-		results[i] = c.add(t, containers[i])
+		results[i] = c.add(t, containers[i], ports)
 	}
 	address := func(i, family int) netip.Addr {
 		ip, _ := netip.AddrFromSlice(results[i].IPs[family].Address.IP)
@@ -282,6 +285,7 @@ func TestCNI(t *testing.T) {
 		ping(t, containers[1], gateway.Unmap(), 1) // the gateway of the other host
 	}
 	must(t, transfer(containers[0], containers[1], address(1, 0), 1<<20))
+	must(t, reaches(b.Namespace, netip.AddrPortFrom(a.ip4, 8080), containers[0], 80)) // by the plugin portmap
 	// The far host has no route to the containers: what arrives was masqueraded.
 	ping(t, containers[0], b.ip4, 1)
 	ping(t, containers[0], b.ip6, 1)
@@ -289,8 +293,8 @@ func TestCNI(t *testing.T) {
 	t.Run("check", func(t *testing.T) { checkNotices(t, a, containers[0], r) })
 
 	for i, c := range []*cniHost{a, b} {
-		c.do(t, "del", containers[i])
-		c.do(t, "del", containers[i])
+		c.do(t, "del", containers[i], ports)
+		c.do(t, "del", containers[i], ports)
 		clean[i]()
 		if links, err := containers[i].Links(); err != nil || slices.ContainsFunc(links, func(l netlab.Link) bool { return l.Name == "eth0" }) {
 			t.Errorf("eth0 is left in the container: %+v, %v", links, err)
@@ -368,4 +372,23 @@ func master(device, bridge string) error {
 		return err
 	}
 	return netlink.LinkSetMaster(link, to)
+}
+
+// reaches says whether a TCP connection to an address ends at a port of a container.
+func reaches(from *netlab.Namespace, address netip.AddrPort, container *netlab.Namespace, port int) error {
+	l, err := container.Listen("tcp", fmt.Sprintf(":%d", port))
+	if err != nil {
+		return err
+	}
+	defer l.Close()
+	client, err := from.Dial("tcp", address.String())
+	if err != nil {
+		return err
+	}
+	defer client.Close()
+	server, err := l.Accept()
+	if err != nil {
+		return err
+	}
+	return server.Close()
 }
