@@ -77,6 +77,12 @@ func TestCNIFails(t *testing.T) {
 		})
 	}
 
+	// Nor is it a reason to keep a container that the configuration has become wrong.
+	for _, changes := range []map[string]any{{"peer": "x"}, {"mtu": 1}, {"options": map[string]any{"tll": 1}}} {
+		if e := c.call(t, "DEL", "someone", container.Path(), c.only(t, changes)); e != nil {
+			t.Errorf("DEL with %v: %v", changes, e)
+		}
+	}
 	// What the runtime tears down was perhaps never there.
 	if e := c.call(t, "DEL", "someone", "/run/netns/nobody", c.only(t, nil)); e != nil {
 		t.Errorf("DEL of what never was: %v", e)
