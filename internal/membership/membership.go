@@ -88,7 +88,7 @@ func start(c Config, t tempo) (*Membership, error) {
 		conf.AdvertiseAddr, conf.AdvertisePort = c.Advertise.Addr().Unmap().String(), int(c.Advertise.Port())
 	}
 	conf.TCPTimeout = 5 * time.Second
-	conf.SuspicionMult = 3
+	conf.SuspicionMult, conf.SuspicionMaxTimeoutMult = 3, 2
 	// A node that hears nobody takes it for its own fault, and goes more slowly: not by
 	// much, or a split is noticed late.
 	conf.AwarenessMaxMultiplier = 2
