@@ -69,8 +69,8 @@ func (r *Report) WriteSVG(w io.Writer) error {
 				}
 			}
 		}
-		p.Legend.Top = true
-		p.Draw(draw.Crop(c, 0, 0, vg.Length(1-i)*height, -vg.Length(i)*height))
+		p.Legend.Top, p.Legend.XOffs, p.Legend.Padding = true, vg.Points(-14), vg.Points(3)
+		p.Draw(draw.Crop(c, 0, vg.Points(-14), vg.Length(1-i)*height, -vg.Length(i)*height))
 	}
 	if _, err := canvas.WriteTo(w); err != nil {
 		return fmt.Errorf("draw the picture: %w", err)
