@@ -10,6 +10,7 @@ func commands() []*cobra.Command {
 		newConfigCommand(),
 		newDecodeCommand(),
 		newDemoCommand(),
+		newDockerPluginCommand(),
 		newDoctorCommand(),
 		newDownCommand(),
 		newFDBCommand(),
