@@ -7,6 +7,7 @@ func commands() []*cobra.Command {
 	return []*cobra.Command{
 		newBenchCommand(),
 		newCaptureCommand(),
+		newCNICommand(),
 		newConfigCommand(),
 		newDecodeCommand(),
 		newDemoCommand(),

@@ -9,6 +9,7 @@ import (
 	"os"
 	"strings"
 
+	"github.com/govxlan/govxlan/internal/cni"
 	"github.com/spf13/cobra"
 )
 
@@ -23,6 +24,12 @@ const (
 type usageError struct{ error }
 
 func (e usageError) Unwrap() error { return e.error }
+
+// exitStatus ends the program with that status, where what is to be said has been
+// said.
+type exitStatus int
+
+func (e exitStatus) Error() string { return fmt.Sprintf("exit status %d", int(e)) }
 
 func usagef(format string, args ...any) error {
 	return usageError{fmt.Errorf(format, args...)}
@@ -40,6 +47,10 @@ func main1(args []string, stdin io.Reader, stdout, stderr io.Writer) int {
 	if err == nil {
 		return 0
 	}
+	var said exitStatus
+	if errors.As(err, &said) {
+		return int(said)
+	}
 	fmt.Fprintf(stderr, "govxlan: %v\n", err)
 	var usage usageError
 	if errors.As(err, &usage) {
@@ -49,6 +60,9 @@ func main1(args []string, stdin io.Reader, stdout, stderr io.Writer) int {
 }
 
 func main() {
+	if cni.Called(os.Args, os.Getenv) {
+		os.Exit(cni.Main(aboutCNI()))
+	}
 	os.Exit(main1(os.Args[1:], os.Stdin, os.Stdout, os.Stderr))
 }
 

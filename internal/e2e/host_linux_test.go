@@ -40,6 +40,8 @@ type wiring struct {
 	gro bool
 	// snooping has the switch hold multicast back from where nobody has joined.
 	snooping bool
+	// bad joins two hosts with a link that does this to packets.
+	bad *badLink
 }
 
 // newHosts makes a lab of n hosts: 192.168.52.203, .204, ... and fd52::203,
@@ -67,7 +69,14 @@ func newHosts(t *testing.T, label string, n int, w wiring) []*host {
 			must(t, b.SetFeatures(bName, map[string]bool{"rx-gro": true}))
 		}
 	}
-	if n == 2 {
+	if w.bad != nil {
+		middle := netlabtest.Namespace(t, lab, "link")
+		must(t, middle.Sysctl("net.ipv6.conf.default.disable_ipv6", "1"))
+		for i, h := range hosts {
+			join(h.Namespace, underlayDevice, middle, fmt.Sprintf("port%d", i))
+		}
+		w.bad.run(t, middle, "port0", "port1")
+	} else if n == 2 {
 		join(hosts[0].Namespace, underlayDevice, hosts[1].Namespace, underlayDevice)
 	} else {
 		middle := netlabtest.Namespace(t, lab, "switch")

