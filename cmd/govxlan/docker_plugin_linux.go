@@ -32,11 +32,11 @@ func newDockerPluginCommand() *cobra.Command {
 		Use:   "docker-plugin",
 		Short: "Serve Docker's network driver",
 		Long: `Serve the network driver "govxlan" to the Docker daemon of this host, until it is
-interrupted. It runs as root, in Docker's network namespace. Networks outlive it: what Docker
-said is kept in --state, and a driver that starts goes on with it.
+interrupted. It runs as root, in Docker's network namespace. Networks outlive it:
+what Docker said is kept in --state, and a driver that starts goes on with it.
 
-Containers of one network on several hosts are on one Ethernet. Create it on each of
-them, with the same subnet and VNI and the addresses of the others.`,
+Containers of one network on several hosts are on one Ethernet. Create it on each
+of them, with the same subnet and VNI and the addresses of the others.`,
 		Example: `  govxlan docker-plugin
 
   # and then, on each host
