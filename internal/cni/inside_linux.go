@@ -15,11 +15,11 @@ var home *os.File
 // settle keeps this goroutine, which does all the work, to the thread that it is
 // on: the first one of the process, since Main comes first.
 //
-// Namespaces are entered on that thread alone, and found by the names of the
-// process. A name of another thread, /proc/PID/task/TID, has the kernel forget the
-// files of the thread and those of the process at the same time when it ends, each
-// in the way of the other, and whoever waits for the process then waits for
-// seconds on a host that is busy (seen with Linux 6.18 on two cores).
+// Namespaces are entered on that thread alone, and opened under the names of the
+// process. A plugin that did so on other threads took seconds to be waited for when
+// the host was busy (Linux 6.18, two cores, load 15): the kernel spent them in
+// d_invalidate, where the entries of the threads and that of the process below
+// /proc are forgotten at the same time and in each other's way.
 func settle() error {
 	runtime.LockOSThread()
 	f, err := os.Open("/proc/self/ns/net")
