@@ -86,11 +86,12 @@ func badConfig(format string, args ...any) error {
 	return fail(types.ErrInvalidNetworkConfig, format, args...)
 }
 
-// parse reads a configuration, and the arguments CNI_ARGS.
+// parse reads a configuration, and the arguments CNI_ARGS, of a call that makes
+// something of them.
 func parse(stdin []byte, cniArgs string) (*Conf, error) {
-	var keys map[string]json.RawMessage
-	if err := json.Unmarshal(stdin, &keys); err != nil {
-		return nil, fail(types.ErrDecodingFailure, "network configuration: %v", err)
+	c, keys, err := read(stdin)
+	if err != nil {
+		return nil, err
 	}
 	for _, key := range slices.Sorted(maps.Keys(keys)) {
 		// What a runtime adds has a domain in front of its name.
@@ -98,19 +99,6 @@ func parse(stdin []byte, cniArgs string) (*Conf, error) {
 			return nil, fail(types.ErrUnsupportedField, "network configuration: %s knows no key %q (its value is %s); its keys are %s", PluginType, key, keys[key], strings.Join(ours, ", "))
 		}
 	}
-	c := &Conf{stdin: stdin}
-	if err := json.Unmarshal(stdin, c); err != nil {
-		return nil, fail(types.ErrDecodingFailure, "network configuration: %v", err)
-	}
-	number, ok := keys["vni"]
-	if !ok {
-		return nil, badConfig("network %s: the key vni is missing, such as \"vni\": 4097", c.Name)
-	}
-	v, err := vxlan.ParseVNI(strings.Trim(string(number), `"`))
-	if err != nil {
-		return nil, badConfig("network %s: vni is %s: give a number from 0 to %d", c.Name, number, vxlan.MaxVNI)
-	}
-	c.VNI = v
 	if len(c.Bridge) > maxIfName || strings.ContainsAny(c.Bridge, "/ \t\n:") {
 		return nil, badConfig("network %s: %q cannot be the name of a bridge: give at most %d characters, without / and spaces", c.Name, c.Bridge, maxIfName)
 	}
@@ -126,18 +114,39 @@ func parse(stdin []byte, cniArgs string) (*Conf, error) {
 	if _, err := c.vniOptions(); err != nil {
 		return nil, err
 	}
-	if err := c.findMAC(cniArgs); err != nil {
-		return nil, err
+	return c, c.findMAC(cniArgs)
+}
+
+// read reads a configuration as far as it is needed to take something away: one
+// that has been changed since for the worse, or is for another version of
+// the plugin, must not keep a container from going.
+func read(stdin []byte) (*Conf, map[string]json.RawMessage, error) {
+	var keys map[string]json.RawMessage
+	if err := json.Unmarshal(stdin, &keys); err != nil {
+		return nil, nil, fail(types.ErrDecodingFailure, "network configuration: %v", err)
 	}
+	c := &Conf{stdin: stdin}
+	if err := json.Unmarshal(stdin, c); err != nil {
+		return nil, nil, fail(types.ErrDecodingFailure, "network configuration: %v", err)
+	}
+	number, ok := keys["vni"]
+	if !ok {
+		return nil, nil, badConfig("network %s: the key vni is missing, such as \"vni\": 4097", c.Name)
+	}
+	v, err := vxlan.ParseVNI(strings.Trim(string(number), `"`))
+	if err != nil {
+		return nil, nil, badConfig("network %s: vni is %s: give a number from 0 to %d", c.Name, number, vxlan.MaxVNI)
+	}
+	c.VNI = v
 	if err := version.ParsePrevResult(&c.PluginConf); err != nil {
-		return nil, fail(types.ErrDecodingFailure, "%v", err)
+		return nil, nil, fail(types.ErrDecodingFailure, "%v", err)
 	}
 	if c.PrevResult != nil {
 		if c.previous, err = types100.NewResultFromResult(c.PrevResult); err != nil {
-			return nil, fail(types.ErrDecodingFailure, "prevResult: %v", err)
+			return nil, nil, fail(types.ErrDecodingFailure, "prevResult: %v", err)
 		}
 	}
-	return c, nil
+	return c, keys, nil
 }
 
 // maxIfName is IFNAMSIZ without the zero byte.

@@ -20,7 +20,7 @@ type ipam struct {
 	versions []string // nil: that of the network does
 }
 
-// since11 are the commands that came with version 1.1.0 of the specification.
+// since11 is the version of the specification that GC and STATUS came with.
 const since11 = "1.1.0"
 
 // newIPAM returns nil where the network has none. From version 1.1.0 on it asks
@@ -30,7 +30,7 @@ func (r *request) newIPAM(ctx context.Context) (*ipam, error) {
 		return nil, nil
 	}
 	i := &ipam{kind: r.IPAM.Type, conf: r.stdin}
-	if new, err := version.GreaterThanOrEqualTo(r.CNIVersion, since11); err != nil || !new {
+	if recent, err := version.GreaterThanOrEqualTo(r.CNIVersion, since11); err != nil || !recent {
 		return i, nil
 	}
 	path, err := invoke.FindInPath(i.kind, filepath.SplitList(os.Getenv("CNI_PATH")))
@@ -49,7 +49,12 @@ func (r *request) newIPAM(ctx context.Context) (*ipam, error) {
 	if err := json.Unmarshal(r.stdin, &conf); err != nil {
 		return nil, fail(types.ErrDecodingFailure, "%v", err)
 	}
-	latest := i.versions[len(i.versions)-1]
+	latest := ""
+	for _, v := range i.versions {
+		if newer, err := version.GreaterThanOrEqualTo(v, latest); latest == "" || err == nil && newer {
+			latest = v
+		}
+	}
 	conf["cniVersion"], _ = json.Marshal(latest)
 	if i.conf, err = json.Marshal(conf); err != nil {
 		return nil, err

@@ -18,7 +18,14 @@ const patience = 30 * time.Second
 // returns the exit status. about is what it says of itself where nothing is
 // called.
 func Main(about string) int {
-	funcs := skel.CNIFuncs{Add: with(add), Del: with(del), Check: with(check), GC: with(gc), Status: with(status)}
+	if err := settle(); err != nil {
+		_ = fail(types.ErrIOFailure, "%v", err).Print()
+		return 1
+	}
+	funcs := skel.CNIFuncs{
+		Add: with(add, parse), Check: with(check, parse), Status: with(status, parse),
+		Del: with(del, readOnly), GC: with(gc, readOnly),
+	}
 	if err := skel.PluginMainFuncsWithError(funcs, Versions, about); err != nil {
 		_ = err.Print()
 		return 1
@@ -33,9 +40,14 @@ type request struct {
 	client *control.Client // nil until asked for
 }
 
-func with(f func(context.Context, *request) error) func(*skel.CmdArgs) error {
+func readOnly(stdin []byte, _ string) (*Conf, error) {
+	c, _, err := read(stdin)
+	return c, err
+}
+
+func with(f func(context.Context, *request) error, read func(stdin []byte, cniArgs string) (*Conf, error)) func(*skel.CmdArgs) error {
 	return func(args *skel.CmdArgs) error {
-		conf, err := parse(args.StdinData, args.Args)
+		conf, err := read(args.StdinData, args.Args)
 		if err != nil {
 			return err
 		}

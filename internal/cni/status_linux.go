@@ -24,8 +24,11 @@ func status(ctx context.Context, r *request) error {
 		return fail(code, "%v", err)
 	}
 	addresses, err := r.newIPAM(ctx)
-	if addresses == nil {
-		return err
+	switch {
+	case err != nil:
+		return fail(types.ErrPluginNotAvailable, "%v", err)
+	case addresses == nil:
+		return nil
 	}
 	return addresses.do(ctx, "STATUS")
 }
