@@ -222,7 +222,7 @@ const (
 )
 
 // dockerLayouts are the values of -o layout=.
-var dockerLayouts = []string{"bridge"}
+var dockerLayouts = []string{"bridge", "direct"}
 
 // TestDockerDriver: two hosts, a container on each, as Docker asks for them; and
 // nothing is left of them.
