@@ -276,6 +276,11 @@ func TestDockerDriver(t *testing.T) {
 			moved := b.run("moved", networkB, "10.0.1.101")
 			ping(t, near.Namespace, moved.addr, 1, "-W", "1")
 			moved.leave()
+			// And comes to the host of who spoke to it last.
+			moved = a.run("back", networkA, "10.0.1.101")
+			ping(t, near.Namespace, moved.addr, 1, "-W", "1")
+			ping(t, far.Namespace, moved.addr, 1, "-W", "1")
+			moved.leave()
 
 			// The driver is killed, and another one goes on.
 			a.stop(syscall.SIGKILL)
