@@ -91,6 +91,13 @@ func (n *dockerNode) stopDriver(s syscall.Signal) {
 	n.driver = nil
 }
 
+// with is the node for a subtest.
+func (n *dockerNode) with(t *testing.T) *dockerNode {
+	m := *n
+	m.t = t
+	return &m
+}
+
 // do runs docker, which must succeed.
 func (n *dockerNode) do(args ...string) string {
 	n.t.Helper()
@@ -101,15 +108,11 @@ func (n *dockerNode) do(args ...string) string {
 	return out
 }
 
-// eventually runs docker until it succeeds.
-func (n *dockerNode) eventually(args ...string) string {
+// run starts a container that does nothing. It ends soon when Docker does: sleep
+// does not by itself.
+func (n *dockerNode) run(name, network, ip string) {
 	n.t.Helper()
-	var out string
-	eventually(n.t, func() (err error) {
-		out, err = n.Docker(n.t.Context(), args...)
-		return err
-	})
-	return out
+	n.do("run", "-d", "--stop-timeout", "1", "--name", name, "--network", network, "--ip", ip, dockerlab.Image, "sleep", "9999")
 }
 
 // shell runs a line in a container.
@@ -146,8 +149,8 @@ func TestDocker(t *testing.T) {
 		for _, n := range nodes {
 			n.do("network", "create", "-d", "govxlan", "--subnet", l.net+".0/24", "-o", "vni="+l.vni, "-o", peers, "-o", "layout="+l.layout, l.name)
 		}
-		a.do("run", "-d", "--name", l.name+"1", "--network", l.name, "--ip", l.net+".100", dockerlab.Image, "sleep", "9999")
-		b.do("run", "-d", "--name", l.name+"2", "--network", l.name, "--ip", l.net+".103", dockerlab.Image, "sleep", "9999")
+		a.run(l.name+"1", l.name, l.net+".100")
+		b.run(l.name+"2", l.name, l.net+".103")
 	}
 	// One clear sentence, and nothing half-made.
 	for _, wrong := range []struct{ words, options []string }{
@@ -166,33 +169,14 @@ func TestDocker(t *testing.T) {
 		t.Errorf("networks: %s", names)
 	}
 
-	for _, l := range layouts {
-		near, far := l.name+"1", l.name+"2"
-		a.shell(near, "ping -c 2 -W 5 "+l.net+".103")
-		// By name, among those of one daemon.
-		a.do("run", "--rm", "--network", l.name, dockerlab.Image, "ping", "-c", "1", "-W", "5", near)
-		sum := b.shell(far, "dd if=/dev/urandom of=/www/file bs=1M count=100 2>/dev/null; httpd -h /www < /dev/null > /dev/null 2>&1; md5sum < /www/file")
-		if got := a.shell(near, "wget -q -O - http://"+l.net+".103/file | md5sum"); got != sum {
-			t.Errorf("%s: 100 MB by HTTP have the checksum %s, want %s", l.name, got, sum)
+	t.Run("layouts", func(t *testing.T) {
+		for _, l := range layouts {
+			t.Run(l.layout, func(t *testing.T) {
+				t.Parallel()
+				dockerWalk(t, a.with(t), b.with(t), l.name, l.net)
+			})
 		}
-		a.do("restart", "--time", "0", near)
-		a.shell(near, "ping -c 1 -W 5 "+l.net+".103")
-
-		// It moves: the far one goes, and comes on this node with its address.
-		b.do("rm", "--force", far)
-		a.do("run", "-d", "--name", far, "--network", l.name, "--ip", l.net+".103", dockerlab.Image, "sleep", "9999")
-		a.shell(near, "ping -c 1 -W 1 "+l.net+".103")
-		third := l.name + "3"
-		b.do("run", "-d", "--name", third, "--network", l.name, "--ip", l.net+".104", dockerlab.Image, "sleep", "9999")
-		b.shell(third, "ping -c 1 -W 1 "+l.net+".103")
-		a.do("rm", "--force", far)
-		b.do("run", "-d", "--name", far, "--network", l.name, "--ip", l.net+".103", dockerlab.Image, "sleep", "9999")
-		began := time.Now()
-		a.shell(near, "until ping -c 1 -W 1 "+l.net+".103; do :; done")
-		if took := time.Since(began); took > 5*time.Second {
-			t.Errorf("%s: traffic follows a container that has moved after %v", l.name, took)
-		}
-	}
+	})
 
 	// The driver is killed while packets flow, and goes on.
 	for _, l := range layouts {
@@ -230,5 +214,34 @@ func TestDocker(t *testing.T) {
 	sandboxes, err := a.Daemon.Command(t.Context(), "ls", "/run/docker/netns").Output()
 	if err != nil || strings.Contains(string(sandboxes), "gvx") {
 		t.Errorf("sandboxes are left: %s %v", sandboxes, err)
+	}
+}
+
+// dockerWalk: containers reach each other, restart, and move.
+func dockerWalk(t *testing.T, a, b *dockerNode, name, net string) {
+	near, far := name+"1", name+"2"
+	a.shell(near, "ping -c 2 -W 5 "+net+".103")
+	// By name, among those of one daemon.
+	a.do("run", "--rm", "--network", name, dockerlab.Image, "ping", "-c", "1", "-W", "5", near)
+	sum := b.shell(far, "dd if=/dev/urandom of=/www/file bs=1M count=100 2>/dev/null; httpd -h /www < /dev/null > /dev/null 2>&1; md5sum < /www/file")
+	if got := a.shell(near, "wget -q -O - http://"+net+".103/file | md5sum"); got != sum {
+		t.Errorf("%s: 100 MB by HTTP have the checksum %s, want %s", name, got, sum)
+	}
+	a.do("restart", "--time", "0", near)
+	a.shell(near, "ping -c 1 -W 5 "+net+".103")
+
+	// It moves: the far one goes, and comes on this node with its address.
+	b.do("rm", "--force", far)
+	a.run(far, name, net+".103")
+	a.shell(near, "ping -c 1 -W 1 "+net+".103")
+	third := name + "3"
+	b.run(third, name, net+".104")
+	b.shell(third, "ping -c 1 -W 1 "+net+".103")
+	a.do("rm", "--force", far)
+	b.run(far, name, net+".103")
+	began := time.Now()
+	a.shell(near, "until ping -c 1 -W 1 "+net+".103; do :; done")
+	if took := time.Since(began); took > 5*time.Second {
+		t.Errorf("%s: traffic follows a container that has moved after %v", name, took)
 	}
 }
