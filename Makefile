@@ -26,7 +26,7 @@ PURE    := ./vxlan ./fdb ./internal/checksum ./internal/neighbour ./internal/rat
 # Packages that the race detector can tell nothing about: those that drive the
 # program from outside, and those without goroutines. To run the program
 # itself under it: make test GOFLAGS=-race CGO_ENABLED=1
-RACELESS := cmd/govxlan|internal/(demo|e2e|explain.*)
+RACELESS := cmd/govxlan|internal/(demo|e2e|explain.*|soak.*)
 
 # Programs that tests use, each with its Debian package.
 PROGRAMS := ip:iproute2 ping:iputils-ping tshark:tshark curl:curl tmux:tmux setpriv:util-linux systemctl:systemd nsenter:util-linux dpkg:dpkg nft:nftables iptables:iptables sysctl:procps wireguard-go:wireguard-go /usr/lib/cni/host-local:containernetworking-plugins dockerd:docker.io busybox:busybox-static
@@ -166,6 +166,14 @@ cross: programs ## build for the other systems, test the pure packages on 32 bit
 		GOOS=$${system%/*} GOARCH=$${system#*/} $(GO) build ./...; \
 	done
 	GOARCH=mips $(GO) test -exec qemu-mips $(TESTFLAGS) $(PURE)
+
+# How long a soak is, and the seed that makes the same one again.
+TIME ?= 10m
+SEED ?=
+
+.PHONY: soak
+soak: build programs tun ## run endpoints under traffic, change and faults for TIME, report in bin/soak
+	$(SUDO) env PATH=$(PATH) $(GO) run ./internal/soak/soak -binary bin/govxlan -time $(TIME) $(if $(SEED),-seed $(SEED)) -out bin/soak
 
 # What make bench measures: fewer systems, tests or rounds take less time.
 SYSTEMS_MEASURED ?= veth,kernel,govxlan-ebpf,govxlan,govxlan-plain,wireguard-go,fastd

@@ -8,6 +8,7 @@ import (
 
 	"github.com/google/gopacket"
 	"github.com/google/gopacket/layers"
+	"github.com/govxlan/govxlan/internal/captured"
 	"github.com/govxlan/govxlan/vxlan"
 )
 
@@ -16,6 +17,9 @@ import (
 func FuzzFrame(f *testing.F) {
 	for _, c := range samples(f) {
 		f.Add(c.frame, true)
+	}
+	for _, frame := range captured.Frames(f) {
+		f.Add(frame, false)
 	}
 	f.Fuzz(func(t *testing.T, frame []byte, router bool) {
 		kept := bytes.Clone(frame)
