@@ -29,7 +29,7 @@ PURE    := ./vxlan ./fdb ./internal/checksum ./internal/neighbour ./internal/rat
 RACELESS := cmd/govxlan|internal/(demo|e2e|explain.*|soak.*)
 
 # Programs that tests use, each with its Debian package.
-PROGRAMS := ip:iproute2 ping:iputils-ping tshark:tshark curl:curl tmux:tmux setpriv:util-linux systemctl:systemd nsenter:util-linux dpkg:dpkg nft:nftables iptables:iptables sysctl:procps wireguard-go:wireguard-go /usr/lib/cni/host-local:containernetworking-plugins
+PROGRAMS := ip:iproute2 ping:iputils-ping tshark:tshark curl:curl tmux:tmux setpriv:util-linux systemctl:systemd nsenter:util-linux dpkg:dpkg nft:nftables iptables:iptables sysctl:procps wireguard-go:wireguard-go /usr/lib/cni/host-local:containernetworking-plugins dockerd:docker.io busybox:busybox-static
 
 # The demo and many tests make network namespaces and TAP devices, as root or by
 # sudo. With GOVXLAN_SKIP_ROOT=1 such tests are skipped.

@@ -39,7 +39,7 @@ type Driver struct {
 	turn  chan struct{} // holds one value while a request is served
 
 	networks map[string]*network
-	vteps    map[uint16]*vtep
+	vteps    map[uint16]*localVTEP
 	closed   bool
 	done     chan struct{} // closed by Close
 	tasks    sync.WaitGroup
@@ -53,7 +53,7 @@ func New(cfg Config) (*Driver, error) {
 	}
 	d := &Driver{
 		cfg: cfg, log: cfg.Log, store: s, turn: make(chan struct{}, 1), done: make(chan struct{}),
-		networks: make(map[string]*network), vteps: make(map[uint16]*vtep),
+		networks: make(map[string]*network), vteps: make(map[uint16]*localVTEP),
 	}
 	if err := d.restore(); err != nil {
 		return nil, errors.Join(err, d.Close())
@@ -207,11 +207,17 @@ func (d *Driver) serve(ctx context.Context, n *network) error {
 	if len(peers) > 0 {
 		words["peer"] = peers
 	}
-	words["netns"], words["bridge"] = []string{n.Sandbox}, []string{bridgeName}
-	if err := v.addVNI(ctx, words, nil); err != nil {
+	if n.Options.Layout == LayoutDirect {
+		err = v.addVNI(ctx, words, n.open)
+	} else {
+		words["netns"], words["bridge"] = []string{n.Sandbox}, []string{bridgeName}
+		err = v.addVNI(ctx, words, nil)
+	}
+	if err != nil {
 		return err
 	}
 	n.up = true
+	d.rejoin(n)
 	return nil
 }
 
@@ -364,7 +370,14 @@ func (d *Driver) deleteEndpoint(networkID, id string) error {
 
 // unlink removes the link of an endpoint, wherever it is.
 func (d *Driver) unlink(n *network, e *endpoint) error {
-	return removeVeth(n.Sandbox, e)
+	if n.Options.Layout == LayoutBridge {
+		return removeVeth(n.Sandbox, e)
+	}
+	var err error
+	if n.ports != nil {
+		err = n.ports.unlink(e)
+	}
+	return errors.Join(err, removeLink(e.link()))
 }
 
 // join makes the link that a container gets, and returns its name.
@@ -403,6 +416,16 @@ func (d *Driver) link(n *network, e *endpoint) error {
 	dev, ok := d.vteps[n.Options.Port].device(n.VNI)
 	if !ok {
 		return fmt.Errorf("%v has lost its device: try again", n)
+	}
+	if n.Options.Layout == LayoutDirect {
+		if err := n.ports.link(e); err != nil {
+			return err
+		}
+		// While it is here yet.
+		if err := announce("", e.link(), e); err != nil {
+			d.log.Debug("a container is not announced", zap.Error(err))
+		}
+		return nil
 	}
 	if err := makeVeth(n.Sandbox, e, dev.MTU); err != nil {
 		return err

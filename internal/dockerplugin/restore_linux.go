@@ -41,26 +41,24 @@ func (d *Driver) restore() error {
 			d.log.Error("a network cannot be served yet", zap.String("network", short(n.ID)), zap.Stringer("vni", n.VNI), zap.Error(err))
 			continue
 		}
-		if err := d.rejoin(n); err != nil {
-			d.log.Error("a container's link cannot be served", zap.String("network", short(n.ID)), zap.Error(err))
-		}
 		d.log.Info("network is up again", zap.String("network", short(n.ID)), zap.Stringer("vni", n.VNI), zap.Int("endpoints", len(n.Endpoints)))
 	}
 	return nil
 }
 
-// rejoin goes on with the links of a network's containers.
-func (d *Driver) rejoin(n *network) error {
-	dev, ok := d.vteps[n.Options.Port].device(n.VNI)
-	if !ok {
-		return nil
-	}
+// rejoin goes on with the links of a network's containers, once its VNI is served.
+func (d *Driver) rejoin(n *network) {
 	for _, e := range n.Endpoints {
-		if e.Container != "" {
+		switch {
+		case n.Options.Layout == LayoutDirect:
+			if err := n.ports.relink(e); err != nil {
+				d.log.Error("a container has lost its link: start it again", zap.String("network", short(n.ID)),
+					zap.String("endpoint", short(e.ID)), zap.Error(err))
+			}
+		case e.Container != "":
 			// The pair, and the bridge, are as they were: but the others may
 			// have heard nothing for a while.
-			d.announceLater(n.Sandbox, dev.Device, e, 0)
+			d.announceLater(n.Sandbox, n.device(), e, 0)
 		}
 	}
-	return nil
 }

@@ -8,6 +8,7 @@ import (
 	"github.com/govxlan/govxlan/internal/namespace"
 	"github.com/vishvananda/netlink"
 	"github.com/vishvananda/netns"
+	"golang.org/x/sys/unix"
 )
 
 // makeVeth makes the pair of an endpoint: one end in this namespace, for Docker
@@ -53,6 +54,14 @@ func connectVeth(sandbox string, e *endpoint, mtu int) error {
 		}
 		if err == nil {
 			err = netlink.LinkSetUp(far)
+		}
+		if err == nil {
+			// The bridge may have learned that the MAC is far away, where the
+			// container was before.
+			err = netlink.NeighSet(&netlink.Neigh{
+				LinkIndex: far.Attrs().Index, Family: unix.AF_BRIDGE, Flags: netlink.NTF_MASTER,
+				State: netlink.NUD_NOARP, HardwareAddr: net.HardwareAddr(e.MAC[:]),
+			})
 		}
 		if err != nil {
 			return fmt.Errorf("veth %s, port of %s: %w", e.far(), bridgeName, err)

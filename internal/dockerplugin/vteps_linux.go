@@ -19,9 +19,9 @@ import (
 	"go.uber.org/zap"
 )
 
-// vtep is the endpoint that owns one UDP port: it is there while a network needs
+// localVTEP is the endpoint that owns one UDP port: it is there while a network needs
 // it, and answers govxlan's other commands as one of `govxlan up` does.
-type vtep struct {
+type localVTEP struct {
 	daemon *daemon.Daemon
 	port   uint16
 	end    context.CancelFunc
@@ -30,7 +30,7 @@ type vtep struct {
 
 // startVTEP makes the endpoint of a port. local is where it listens, empty: by the
 // route to the first of peers, or by the default route.
-func startVTEP(ctx context.Context, log *zap.Logger, local string, port uint16, peers []string, version string) (*vtep, error) {
+func startVTEP(ctx context.Context, log *zap.Logger, local string, port uint16, peers []string, version string) (*localVTEP, error) {
 	if local == "" {
 		local = sourceTo(ctx, peers, port)
 	}
@@ -56,7 +56,7 @@ func startVTEP(ctx context.Context, log *zap.Logger, local string, port uint16, 
 		return nil, context.Cause(ctx)
 	}
 	running, end := context.WithCancel(context.Background())
-	v := &vtep{daemon: d, port: port, end: end, ended: make(chan struct{})}
+	v := &localVTEP{daemon: d, port: port, end: end, ended: make(chan struct{})}
 	go func() {
 		defer close(v.ended)
 		if err := d.Run(running); err != nil {
@@ -89,13 +89,13 @@ func sourceTo(ctx context.Context, peers []string, port uint16) string {
 }
 
 // stop ends the endpoint, its VNIs with it.
-func (v *vtep) stop() {
+func (v *localVTEP) stop() {
 	v.end()
 	<-v.ended
 }
 
 // alive says whether it still serves.
-func (v *vtep) alive() bool {
+func (v *localVTEP) alive() bool {
 	select {
 	case <-v.ended:
 		return false
@@ -105,7 +105,7 @@ func (v *vtep) alive() bool {
 }
 
 // addVNI serves a VNI. open makes its device; nil: a TAP by the options.
-func (v *vtep) addVNI(ctx context.Context, words map[string][]string, open daemon.Opener) error {
+func (v *localVTEP) addVNI(ctx context.Context, words map[string][]string, open daemon.Opener) error {
 	for deadline := time.Now().Add(afterlife); ; {
 		_, err := v.daemon.AddVNIOn(ctx, control.VNIWish{Verb: "add", Options: words}, open)
 		if !errors.Is(err, tap.ErrExists) || time.Now().After(deadline) {
@@ -116,7 +116,7 @@ func (v *vtep) addVNI(ctx context.Context, words map[string][]string, open daemo
 }
 
 // device is that of a VNI.
-func (v *vtep) device(vni vxlan.VNI) (control.VNI, bool) {
+func (v *localVTEP) device(vni vxlan.VNI) (control.VNI, bool) {
 	for _, d := range v.daemon.VNIs() {
 		if d.VNI == vni {
 			return d, true

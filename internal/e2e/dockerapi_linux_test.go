@@ -222,7 +222,7 @@ const (
 )
 
 // dockerLayouts are the values of -o layout=.
-var dockerLayouts = []string{"bridge"}
+var dockerLayouts = []string{"bridge", "direct"}
 
 // TestDockerDriver: two hosts, a container on each, as Docker asks for them; and
 // nothing is left of them.
@@ -275,6 +275,11 @@ func TestDockerDriver(t *testing.T) {
 			second.leave()
 			moved := b.run("moved", networkB, "10.0.1.101")
 			ping(t, near.Namespace, moved.addr, 1, "-W", "1")
+			moved.leave()
+			// And comes to the host of who spoke to it last.
+			moved = a.run("back", networkA, "10.0.1.101")
+			ping(t, near.Namespace, moved.addr, 1, "-W", "1")
+			ping(t, far.Namespace, moved.addr, 1, "-W", "1")
 			moved.leave()
 
 			// The driver is killed, and another one goes on.

@@ -23,7 +23,8 @@ type network struct {
 	Sandbox   string               `json:"sandbox,omitempty"`
 	Endpoints map[string]*endpoint `json:"endpoints"`
 
-	up bool // its VNI is served
+	ports *ports // of the layout direct
+	up    bool   // its VNI is served
 }
 
 // endpoint is a container's link to a network.
