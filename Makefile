@@ -26,10 +26,10 @@ PURE    := ./vxlan ./fdb ./internal/checksum ./internal/neighbour ./internal/rat
 # Packages that the race detector can tell nothing about: those that drive the
 # program from outside, and those without goroutines. To run the program
 # itself under it: make test GOFLAGS=-race CGO_ENABLED=1
-RACELESS := cmd/govxlan|internal/(demo|e2e|explain.*)
+RACELESS := cmd/govxlan|internal/(demo|e2e|explain.*|soak.*)
 
 # Programs that tests use, each with its Debian package.
-PROGRAMS := ip:iproute2 ping:iputils-ping tshark:tshark curl:curl tmux:tmux setpriv:util-linux systemctl:systemd nsenter:util-linux dpkg:dpkg nft:nftables iptables:iptables sysctl:procps wireguard-go:wireguard-go /usr/lib/cni/host-local:containernetworking-plugins
+PROGRAMS := ip:iproute2 ping:iputils-ping tshark:tshark curl:curl tmux:tmux setpriv:util-linux systemctl:systemd nsenter:util-linux dpkg:dpkg nft:nftables iptables:iptables sysctl:procps wireguard-go:wireguard-go /usr/lib/cni/host-local:containernetworking-plugins dockerd:docker.io busybox:busybox-static
 
 # The demo and many tests make network namespaces and TAP devices, as root or by
 # sudo. With GOVXLAN_SKIP_ROOT=1 such tests are skipped.
@@ -149,13 +149,18 @@ race: export CGO_ENABLED := 1
 race: programs tun ## run the tests of what is concurrent under the race detector
 	$(TEST) -race $(TESTFLAGS) $$($(GO) list ./... | grep -vE '/($(RACELESS))$$')
 
+# A test binary for each package: "go test -fuzz" would link it anew for each target.
 .PHONY: fuzz
 fuzz: ## run each fuzz target for FUZZTIME
-	@$(GO) test -list '^Fuzz' ./... \
-	| awk '/^Fuzz/ { target[n++] = $$1 } /^ok/ { for (i = 0; i < n; i++) print $$2, target[i]; n = 0 }' \
-	| while read -r package target; do \
-		echo "$$package $$target"; \
-		$(GO) test -run '^$$' -fuzz "^$$target\$$" -fuzztime $(FUZZTIME) "$$package"; \
+	@bin=$$(mktemp); trap 'rm -f "$$bin"' EXIT; \
+	for dir in $$(grep -lR --include='*_test.go' '^func Fuzz' . | xargs -n1 dirname | sort -u); do \
+		$(GO) test -c -fuzz=. -o "$$bin" "$$dir"; \
+		for target in $$("$$bin" -test.list '^Fuzz'); do \
+			echo "$$dir $$target"; \
+			(cd "$$dir" && "$$bin" -test.run '^$$' -test.fuzz "^$$target\$$" -test.fuzztime $(FUZZTIME) -test.fuzzcachedir "$$($(GO) env GOCACHE)/fuzz/$${dir#./}" >"$$bin.log" 2>&1) \
+			|| { cat "$$bin.log"; rm -f "$$bin.log"; exit 1; }; \
+			rm -f "$$bin.log"; \
+		done; \
 	done
 
 .PHONY: cross
@@ -166,6 +171,14 @@ cross: programs ## build for the other systems, test the pure packages on 32 bit
 		GOOS=$${system%/*} GOARCH=$${system#*/} $(GO) build ./...; \
 	done
 	GOARCH=mips $(GO) test -exec qemu-mips $(TESTFLAGS) $(PURE)
+
+# How long a soak is, and the seed that makes the same one again.
+TIME ?= 10m
+SEED ?=
+
+.PHONY: soak
+soak: build programs tun ## run endpoints under traffic, change and faults for TIME, report in bin/soak
+	$(SUDO) env PATH=$(PATH) $(GO) run ./internal/soak/soak -binary bin/govxlan -time $(TIME) $(if $(SEED),-seed $(SEED)) -out bin/soak
 
 # What make bench measures: fewer systems, tests or rounds take less time.
 SYSTEMS_MEASURED ?= veth,kernel,govxlan-ebpf,govxlan,govxlan-plain,wireguard-go,fastd

@@ -8,6 +8,7 @@ import (
 	"testing"
 
 	"github.com/google/gopacket/layers"
+	"github.com/govxlan/govxlan/internal/captured"
 	"github.com/govxlan/govxlan/internal/checksum"
 	"pgregory.net/rapid"
 )
@@ -368,6 +369,9 @@ func FuzzCoalesce(f *testing.F) {
 	for _, fl := range []flow{{src: 1, dst: 2}, {v6: true, src: 1, dst: 2}, {udp: true, src: 1, dst: 2}, {vlan: 5, src: 1, dst: 2}} {
 		f.Add(fl.frame(f, 0, 1, pattern(100, 0)), uint16(0))
 		f.Add(fl.frame(f, 0, 1, pattern(3000, 0)), uint16(1000))
+	}
+	for _, frame := range captured.Frames(f) {
+		f.Add(frame, uint16(0))
 	}
 	f.Fuzz(func(t *testing.T, b []byte, segment uint16) {
 		if len(b) < 14 || len(b) > 65507 {

@@ -95,9 +95,9 @@ type Pollable interface {
 	// TryRead is Read without waiting: no frames in b and no error say that
 	// there are none.
 	TryRead(b *Batch) error
-	// ReadLen is how much read(2) on the Descriptor may return, in bytes, and
-	// Frame what such a read returned: false when it is no frame. The frame
-	// lies in raw.
+	// ReadLen is how much read(2) on the Descriptor may return, in bytes, 0 if
+	// it can only be waited for; and Frame what such a read returned: false when
+	// it is no frame. The frame lies in raw.
 	ReadLen() int
 	Frame(raw []byte) (Frame, bool)
 }

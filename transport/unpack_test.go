@@ -8,6 +8,7 @@ import (
 
 	"github.com/google/gopacket"
 	"github.com/google/gopacket/layers"
+	"github.com/govxlan/govxlan/internal/captured"
 	"github.com/govxlan/govxlan/vxlan"
 )
 
@@ -101,6 +102,9 @@ func FuzzUnpack(f *testing.F) {
 	f.Add(received(f, 0, 0, 0, "192.168.52.203", "192.168.52.204", payload), true)
 	f.Add(received(f, vnetNeedsChecksum, vnetGSOUDP, 30, "fe80::1", "fe80::2", payload), true)
 	f.Add(received(f, vnetNeedsChecksum, vnetGSOUDP, 30, "192.168.52.203", "192.168.52.204", payload)[vxlan.EthernetLen:], false)
+	for _, p := range captured.Packets(f) {
+		f.Add(append(make([]byte, vnetHeaderLen), p...), true)
+	}
 	f.Fuzz(func(t *testing.T, b []byte, ethernet bool) {
 		b = bytes.Clone(b)
 		before := bytes.Clone(b)

@@ -4,6 +4,7 @@ import (
 	"net/netip"
 	"testing"
 
+	"github.com/govxlan/govxlan/internal/captured"
 	"github.com/govxlan/govxlan/internal/probe"
 	"github.com/govxlan/govxlan/tap"
 	"github.com/govxlan/govxlan/transport"
@@ -22,6 +23,9 @@ func FuzzWayIn(f *testing.F) {
 	f.Add(encap(10, packet{dst: host, src: alice, tcp: true, payload: 5000}.superframe(f, 1200).Bytes), uint16(0), uint8(1), true)
 	f.Add(encap(10, request(probe.Frame{Kind: probe.Request, Want: 100}, 100)), uint16(0), uint8(0), false)
 	f.Add([]byte{8, 0, 0, 0, 0, 0, 10, 0}, uint16(8), uint8(0), false)
+	for i, frame := range captured.Frames(f) {
+		f.Add(encap(10, frame), uint16(0), uint8(i%4), i%2 == 0)
+	}
 	f.Fuzz(func(t *testing.T, b []byte, stride uint16, tos uint8, offload bool) {
 		if len(b) > transport.MaxBytes {
 			return
@@ -79,6 +83,9 @@ func FuzzWayOut(f *testing.F) {
 			add(packet{dst: alice, src: host, v6: v6, tcp: tcp, payload: 5000}.superframe(f, 1000))
 			add(packet{dst: broadcast, src: host, v6: v6, tcp: tcp, payload: 70}.superframe(f, 1))
 		}
+	}
+	for _, frame := range captured.Frames(f) {
+		add(tap.Frame{Bytes: frame})
 	}
 	f.Fuzz(func(t *testing.T, b []byte, flags, gso uint8, header, segment, start, offset uint16) {
 		if len(b) > tap.MaxFrame {

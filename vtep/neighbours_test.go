@@ -13,6 +13,7 @@ import (
 
 	"github.com/google/gopacket"
 	"github.com/google/gopacket/layers"
+	"github.com/govxlan/govxlan/internal/captured"
 	"github.com/govxlan/govxlan/tap"
 	"github.com/govxlan/govxlan/transport"
 	"github.com/govxlan/govxlan/vxlan"
@@ -498,6 +499,9 @@ func FuzzARP(f *testing.F) {
 		f.Add(q.frame(f), uint8(2))
 	}
 	f.Add(packet{dst: alice, src: guest, v6: true, payload: 10}.frame(f), uint8(2))
+	for i, frame := range captured.Frames(f) {
+		f.Add(frame, uint8(i%3))
+	}
 	f.Fuzz(func(t *testing.T, b []byte, mode uint8) {
 		if len(b) < 14 || len(b) > 1500 {
 			return

@@ -309,7 +309,7 @@ func (w *worker) unblock() {
 func (t *transmitter) attach(w *worker, id int32) (err error) {
 	p := t.reader.(tap.Pollable)
 	t.fd, t.id = p.Descriptor(), id
-	if w.ring != nil && w.streams < mostStreams {
+	if w.ring != nil && w.streams < mostStreams && p.ReadLen() > 0 {
 		if t.stream, err = w.ring.AddStream(t.fd, id, p.ReadLen()); err == nil {
 			w.streams++
 			return nil

@@ -8,6 +8,7 @@ import (
 	"net/netip"
 	"testing"
 
+	"github.com/govxlan/govxlan/internal/captured"
 	"github.com/govxlan/govxlan/internal/checksum"
 )
 
@@ -16,6 +17,9 @@ func FuzzParse(f *testing.F) {
 	f.Add([]byte{8, 0, 0, 0, 0, 0x10, 0x01})
 	f.Add(append([]byte{8, 0, 0, 0, 0, 0x10, 0x01, 0}, arpFrame()...))
 	f.Add(append([]byte{0xFF, 1, 2, 3, 4, 5, 6, 7}, tcp4Frame(60)...))
+	for _, d := range captured.Datagrams(f) {
+		f.Add(d)
+	}
 	f.Fuzz(func(t *testing.T, b []byte) {
 		before := bytes.Clone(b)
 		h, frame, err := Parse(b)
@@ -58,6 +62,9 @@ func FuzzParsePacket(f *testing.F) {
 	}
 	f.Add(packet(f, stackOuter(false, false), tcp4Frame(60)))
 	f.Add(packet(f, stackOuter(true, false), tcp6Frame(80)))
+	for _, p := range captured.Packets(f) {
+		f.Add(p)
+	}
 	f.Fuzz(func(t *testing.T, b []byte) {
 		b = bytes.Clone(b)
 		// The fuzzer does not find checksums by itself.
@@ -129,6 +136,9 @@ func FuzzInnerParse(f *testing.F) {
 	f.Add(tcp6ExtensionFrame())
 	f.Add(ethernet(etherTypeIPv6, ipv6(0, 44, join(fragmentHeader(protoUDP, 8, true), udp(1, 2))...)...))
 	f.Add(ethernet(etherTypeIPv4, ipv4Options(3, protoUDP, udp(1, 2)...)...))
+	for _, frame := range captured.Frames(f) {
+		f.Add(frame)
+	}
 	f.Fuzz(func(t *testing.T, b []byte) {
 		frame := bytes.Clone(b)[:len(b):len(b)]
 		var in Inner

@@ -11,6 +11,7 @@ func commands() []*cobra.Command {
 		newConfigCommand(),
 		newDecodeCommand(),
 		newDemoCommand(),
+		newDockerPluginCommand(),
 		newDoctorCommand(),
 		newDownCommand(),
 		newFDBCommand(),

@@ -6,7 +6,6 @@ import (
 	"net"
 	"net/netip"
 	"os"
-	"runtime"
 	"slices"
 	"time"
 
@@ -65,7 +64,7 @@ func add(ctx context.Context, r *request) (err error) {
 	}
 	undo = append(undo, func(ctx context.Context) { _ = r.detach(ctx, s) })
 
-	if err := namespace.Do(r.Netns, func() error { return r.configure(result, pair) }); err != nil {
+	if err := inside(r.Netns, func() error { return r.configure(result, pair) }); err != nil {
 		return asError(err)
 	}
 	r.announce(result, pair)
@@ -88,7 +87,7 @@ func (r *request) checkTarget() error {
 	if len(r.ContainerID) > mostContainerID {
 		return fail(types.ErrInvalidEnvironmentVariables, "CNI_CONTAINERID has %d characters: at most %d have room in the alias of a device", len(r.ContainerID), mostContainerID)
 	}
-	here, err := namespace.Here()
+	here, err := namespace.Identify("/proc/self/ns/net")
 	if err != nil {
 		return asError(err)
 	}
@@ -99,7 +98,7 @@ func (r *request) checkTarget() error {
 	if here == there {
 		return fail(types.ErrInvalidNetNS, "CNI_NETNS %s is the namespace of the host, where the plugin runs: a container has one of its own", r.Netns)
 	}
-	return asError(namespace.Do(r.Netns, func() error {
+	return asError(inside(r.Netns, func() error {
 		link, err := netlink.LinkByName(r.IfName)
 		var none netlink.LinkNotFoundError
 		switch {
@@ -193,19 +192,17 @@ func (r *request) makePair(s *segment, result *types100.Result) (*pair, error) {
 	}
 	name := r.port().name()
 	// The container may not be heard before it is all there: up comes last.
-	if err := namespaceOf(func(home int) error {
-		return namespace.Do(r.Netns, func() error {
-			attrs := netlink.NewLinkAttrs()
-			attrs.Name, attrs.MTU, attrs.HardwareAddr = r.IfName, p.mtu, p.mac
-			if err := netlink.LinkAdd(&netlink.Veth{LinkAttrs: attrs, PeerName: name, PeerNamespace: netlink.NsFd(home)}); err != nil {
-				return err
-			}
-			link, err := netlink.LinkByName(r.IfName)
-			if err == nil {
-				p.mac = link.Attrs().HardwareAddr
-			}
+	if err := inside(r.Netns, func() error {
+		attrs := netlink.NewLinkAttrs()
+		attrs.Name, attrs.MTU, attrs.HardwareAddr = r.IfName, p.mtu, p.mac
+		if err := netlink.LinkAdd(&netlink.Veth{LinkAttrs: attrs, PeerName: name, PeerNamespace: netlink.NsFd(home.Fd())}); err != nil {
 			return err
-		})
+		}
+		link, err := netlink.LinkByName(r.IfName)
+		if err == nil {
+			p.mac = link.Attrs().HardwareAddr
+		}
+		return err
 	}); err != nil {
 		return nil, &types.Error{Code: types.ErrIOFailure, Msg: "make interface " + r.IfName + " of container " + r.ContainerID, Details: err.Error()}
 	}
@@ -234,18 +231,6 @@ func (r *request) makePair(s *segment, result *types100.Result) (*pair, error) {
 	}
 	p.host = host
 	return p, nil
-}
-
-// namespaceOf calls f with a descriptor of this thread's network namespace.
-func namespaceOf(f func(fd int) error) error {
-	runtime.LockOSThread()
-	defer runtime.UnlockOSThread()
-	ns, err := os.Open("/proc/thread-self/ns/net")
-	if err != nil {
-		return err
-	}
-	defer ns.Close()
-	return f(int(ns.Fd()))
 }
 
 // serve makes the bridge the gateway of its containers, where it is to be.
@@ -378,7 +363,7 @@ func routeOf(want *types.Route, ips []*types100.IPConfig, link netlink.Link) *ne
 // is a courtesy, and never fails an ADD.
 func (r *request) announce(result *types100.Result, p *pair) {
 	awaitUp(p.host)
-	_ = namespace.Do(r.Netns, func() error {
+	_ = inside(r.Netns, func() error {
 		fd, err := unix.Socket(unix.AF_PACKET, unix.SOCK_RAW|unix.SOCK_CLOEXEC, 0)
 		if err != nil {
 			return err

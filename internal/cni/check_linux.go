@@ -10,7 +10,6 @@ import (
 
 	"github.com/containernetworking/cni/pkg/types"
 	types100 "github.com/containernetworking/cni/pkg/types/100"
-	"github.com/govxlan/govxlan/internal/namespace"
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
 )
@@ -57,7 +56,7 @@ func check(ctx context.Context, r *request) error {
 	if err := r.checkHost(bridge); err != nil {
 		return err
 	}
-	return asError(namespace.Do(r.Netns, func() error { return r.checkContainer(v.MTU) }))
+	return asError(inside(r.Netns, func() error { return r.checkContainer(v.MTU) }))
 }
 
 // wrong is a difference between what is and what should be.

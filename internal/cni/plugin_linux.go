@@ -18,6 +18,10 @@ const patience = 30 * time.Second
 // returns the exit status. about is what it says of itself where nothing is
 // called.
 func Main(about string) int {
+	if err := settle(); err != nil {
+		_ = fail(types.ErrIOFailure, "%v", err).Print()
+		return 1
+	}
 	funcs := skel.CNIFuncs{
 		Add: with(add, parse), Check: with(check, parse), Status: with(status, parse),
 		Del: with(del, readOnly), GC: with(gc, readOnly),

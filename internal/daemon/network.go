@@ -29,6 +29,15 @@ type network struct {
 // make makes the device of a spec and serves its VNIs. On failure nothing is
 // left. d.mu is held, or nobody else has d yet.
 func (d *Daemon) make(s *config.Spec, peers []netip.AddrPort, under *underlay) (*network, error) {
+	return d.makeOn(nil, s, peers, under)
+}
+
+// Opener makes the device of a VNI, of what is known of it by then, in place of
+// a TAP of this host.
+type Opener func(tap.Config) (tap.Device, error)
+
+// makeOn is make with a device of the caller's; nil: a TAP.
+func (d *Daemon) makeOn(open Opener, s *config.Spec, peers []netip.AddrPort, under *underlay) (*network, error) {
 	device := s.Device
 	if device.MAC == nil {
 		mac := deriveMAC(s.VNI, d.locals[0])
@@ -50,12 +59,17 @@ func (d *Daemon) make(s *config.Spec, peers []netip.AddrPort, under *underlay) (
 	}
 	device.Netns = name
 	n := &network{spec: s, peers: peers, unwatch: func() {}, unpin: unpin, origin: fromStart}
-	if stop, err := d.downs.add(device.Netns, device.Name, func() { d.forgetLearned(s) }); err == nil {
+	if open != nil {
+		// It has no link whose end could be heard of.
+	} else if stop, err := d.downs.add(device.Netns, device.Name, func() { d.forgetLearned(s) }); err == nil {
 		n.unwatch = stop
 	} else if device.Netns == "" {
 		d.log.Warn("cannot hear when the device goes down", zap.String("device", device.Name), zap.Error(err))
 	} // else Open says what is wrong with the namespace
-	dev, err := d.open(s, device)
+	if open == nil {
+		open = func(device tap.Config) (tap.Device, error) { return d.open(s, device) }
+	}
+	dev, err := open(device)
 	if err != nil {
 		n.forget()
 		if name != netns {

@@ -21,6 +21,11 @@ const (
 // AddVNI makes one more VNI, with what the top of the file says for all, and
 // returns the line that says that its frames can flow.
 func (d *Daemon) AddVNI(ctx context.Context, wish control.VNIWish) (line string, err error) {
+	return d.AddVNIOn(ctx, wish, nil)
+}
+
+// AddVNIOn is AddVNI with a device that open makes; nil: with a TAP.
+func (d *Daemon) AddVNIOn(ctx context.Context, wish control.VNIWish, open Opener) (line string, err error) {
 	typed, err := config.FromWords(wish.Options)
 	if err != nil {
 		return "", err
@@ -56,7 +61,7 @@ func (d *Daemon) AddVNI(ctx context.Context, wish control.VNIWish) (line string,
 	if err := d.check(s, peers); err != nil {
 		return "", err
 	}
-	n, err := d.make(s, peers, under)
+	n, err := d.makeOn(open, s, peers, under)
 	if err != nil {
 		return "", err
 	}
@@ -64,6 +69,10 @@ func (d *Daemon) AddVNI(ctx context.Context, wish control.VNIWish) (line string,
 	d.announce(n)
 	return d.line(n), nil
 }
+
+// Endpoint is what carries the frames: for changes of tables. Its VNIs come and
+// go by AddVNI and DelVNI of the Daemon.
+func (d *Daemon) Endpoint() *vtep.Endpoint { return d.endpoint }
 
 // DelVNI removes a VNI with its device.
 func (d *Daemon) DelVNI(v vxlan.VNI) error {

@@ -1,8 +1,8 @@
 package e2e
 
 import (
+	"encoding/json"
 	"fmt"
-	"maps"
 	"net/netip"
 	"os"
 	"path/filepath"
@@ -12,7 +12,6 @@ import (
 	"testing"
 
 	"github.com/containernetworking/cni/pkg/types"
-	types100 "github.com/containernetworking/cni/pkg/types/100"
 	"github.com/govxlan/govxlan/internal/netlab"
 	"github.com/govxlan/govxlan/internal/netlab/netlabtest"
 	"github.com/vishvananda/netlink"
@@ -139,47 +138,53 @@ func TestCNIAtOnce(t *testing.T) {
 	for i := range containers {
 		containers[i] = netlabtest.Namespace(t, c.lab, fmt.Sprintf("c%d", i))
 	}
-	each := func(from int, f func(i int)) {
+	id := func(i int) string { return fmt.Sprintf("container%d", i) }
+	conf := c.only(t, nil)
+	each := func(command string, f func(i int, result string)) {
+		t.Helper()
 		var wg sync.WaitGroup
-		for i := from; i < many; i++ {
-			wg.Go(func() { f(i) })
+		for i := range many {
+			wg.Go(func() {
+				result, e := c.ask(t, command, id(i), containers[i].Path(), conf)
+				if e != nil {
+					t.Errorf("%s %d: %v", command, i, e)
+				} else if f != nil {
+					f(i, result)
+				}
+			})
 		}
 		wg.Wait()
 	}
-	if e := c.call(t, "STATUS", "", "", c.only(t, nil)); e != nil {
+	if e := c.call(t, "STATUS", "", "", conf); e != nil {
 		t.Errorf("STATUS before the first: %v", e)
 	}
-	var results [many]outcome
-	each(0, func(i int) { results[i] = c.tool(t, "add", containers[i]) })
+	var results [many]string
+	each("ADD", func(i int, result string) { results[i] = result })
 	addresses := make(map[netip.Addr]bool)
-	for i, o := range results {
-		if o.code != 0 {
-			t.Fatalf("ADD %d: %+v", i, o)
+	for i, text := range results {
+		r := cniResult(t, text)
+		if r.CNIVersion != "1.1.0" || len(r.IPs) != 1 || len(r.Interfaces) != 3 || r.Interfaces[2].Mtu != 1450 {
+			t.Fatalf("result %d: %s", i, text)
 		}
-		var r types100.Result = *cniResult(t, o.stdout)
-		ip, _ := netip.AddrFromSlice(r.IPs[0].Address.IP)
-		addresses[ip.Unmap()] = true
-		if r.CNIVersion != "1.1.0" || r.Interfaces[2].Mtu != 1450 {
-			t.Errorf("result %d: %s", i, o.stdout)
+		ip, _ := netip.AddrFromSlice(r.IPs[0].Address.IP.To4())
+		addresses[ip] = true
+		if i < 3 {
+			ping(t, containers[many-1], ip, 1)
+			var previous map[string]any
+			must(t, json.Unmarshal([]byte(text), &previous))
+			if e := c.call(t, "CHECK", id(i), containers[i].Path(), c.only(t, map[string]any{"prevResult": previous})); e != nil {
+				t.Errorf("CHECK %d: %v", i, e)
+			}
 		}
 	}
 	if len(addresses) != many || len(c.given(t)) != many {
 		t.Errorf("%d addresses, and %d kept, of %d containers: %v", len(addresses), len(c.given(t)), many, addresses)
 	}
-	for ip := range maps.Keys(addresses) {
-		ping(t, containers[0], ip, 1)
-		break
-	}
-	each(0, func(i int) {
-		if o := c.tool(t, "check", containers[i]); o.code != 0 {
-			t.Errorf("CHECK %d: %+v", i, o)
-		}
-	})
 
 	// The first half are known, the others not.
 	valid := []types.GCAttachment{}
-	for _, container := range containers[:many/2] {
-		valid = append(valid, types.GCAttachment{ContainerID: c.id(t, container), IfName: "eth0"})
+	for i := range many / 2 {
+		valid = append(valid, types.GCAttachment{ContainerID: id(i), IfName: "eth0"})
 	}
 	if e := c.call(t, "GC", "", "", c.only(t, map[string]any{"cni.dev/valid-attachments": valid})); e != nil {
 		t.Fatalf("GC: %v", e)
@@ -189,24 +194,19 @@ func TestCNIAtOnce(t *testing.T) {
 			t.Errorf("after GC container %d has eth0: %v", i, err)
 		}
 	}
-	if e := c.call(t, "STATUS", "", "", c.only(t, nil)); e != nil {
+	if e := c.call(t, "STATUS", "", "", conf); e != nil {
 		t.Errorf("STATUS: %v", e)
 	}
-	each(0, func(i int) {
-		if o := c.tool(t, "del", containers[i]); o.code != 0 {
-			t.Errorf("DEL %d: %+v", i, o)
-		}
-	})
+	each("DEL", nil)
 	clean()
 
 	// One comes while the other, the last, takes bridge and VNI with it.
-	conf := c.only(t, nil)
 	var wg sync.WaitGroup
 	for i := range 3 {
 		wg.Go(func() {
-			for range 6 {
+			for range 4 {
 				for _, command := range []string{"ADD", "DEL"} {
-					if e := c.call(t, command, fmt.Sprint("turn", i), containers[i].Path(), conf); e != nil {
+					if e := c.call(t, command, id(i), containers[i].Path(), conf); e != nil {
 						t.Errorf("%s %d: %v", command, i, e)
 					}
 				}
@@ -220,20 +220,6 @@ func TestCNIAtOnce(t *testing.T) {
 	c.add(t, containers[0])
 	c.do(t, "gc", containers[0])
 	clean()
-}
-
-// id is what cnitool calls a container.
-func (c *cniHost) id(t *testing.T, container *netlab.Namespace) string {
-	t.Helper()
-	for _, path := range c.cached(t) {
-		text, err := os.ReadFile(path)
-		must(t, err)
-		if strings.Contains(string(text), container.Path()+`"`) {
-			return strings.TrimSuffix(strings.TrimPrefix(filepath.Base(path), c.network+"-"), "-eth0")
-		}
-	}
-	t.Fatalf("cnitool knows no %s", container.Path())
-	return ""
 }
 
 // TestCNIBehindBridge: behind the plugin bridge, whose interface, address and

@@ -177,18 +177,25 @@ func (c *cniHost) only(t *testing.T, changes map[string]any) []byte {
 // or nil.
 func (c *cniHost) call(t *testing.T, command, id, netns string, conf []byte) *types.Error {
 	t.Helper()
+	_, e := c.ask(t, command, id, netns, conf)
+	return e
+}
+
+// ask is call, and returns what is printed on success too.
+func (c *cniHost) ask(t *testing.T, command, id, netns string, conf []byte) (string, *types.Error) {
+	t.Helper()
 	cmd := c.Command(t.Context(), filepath.Join(c.plugins, "govxlan"))
 	cmd.Env = c.env("CNI_COMMAND="+command, "CNI_CONTAINERID="+id, "CNI_IFNAME=eth0", "CNI_NETNS="+netns)
 	cmd.Stdin = strings.NewReader(string(conf))
 	o := runCmd(t, cmd)
 	if o.code == 0 {
-		return nil
+		return o.stdout, nil
 	}
 	e := new(types.Error)
 	if err := json.Unmarshal([]byte(o.stdout), e); err != nil || e.Msg == "" || o.stderr != "" {
 		t.Fatalf("%s: %v: want an error as JSON, got %+v", command, err, o)
 	}
-	return e
+	return "", e
 }
 
 // given are the addresses that host-local has given.

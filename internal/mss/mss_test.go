@@ -8,6 +8,7 @@ import (
 
 	"github.com/google/gopacket"
 	"github.com/google/gopacket/layers"
+	"github.com/govxlan/govxlan/internal/captured"
 	"github.com/govxlan/govxlan/internal/checksum"
 )
 
@@ -198,6 +199,9 @@ func FuzzClamp(f *testing.F) {
 	f.Add(syn(f, false, 0, false, option2(1460)), 1300, 65535)
 	f.Add(syn(f, true, 1, true, nop, option2(1460), scale), 1300, 1300)
 	f.Add(syn(f, false, 2, true, sack, scale, option2(9000)), 9000, 100)
+	for _, frame := range captured.Frames(f) {
+		f.Add(frame, 1300, 65535)
+	}
 	f.Fuzz(func(t *testing.T, frame []byte, mtu, most int) {
 		was := bytes.Clone(frame)
 		if !Clamp(frame, mtu, most, Full) {
