@@ -1,6 +1,7 @@
 package membership
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"net"
@@ -153,11 +154,20 @@ func (n *network) WriteToAddress(b []byte, a memberlist.Address) (time.Time, err
 
 func (n *network) DialTimeout(addr string, timeout time.Duration) (net.Conn, error) {
 	// From the address that others know, as the packets.
-	d := net.Dialer{Timeout: timeout, Cancel: n.done}
+	ctx, cancel := context.WithCancel(context.Background())
+	defer cancel()
+	go func() {
+		select {
+		case <-n.done:
+			cancel()
+		case <-ctx.Done():
+		}
+	}()
+	d := net.Dialer{Timeout: timeout}
 	if ip := n.addr().IP; !ip.IsUnspecified() {
 		d.LocalAddr = &net.TCPAddr{IP: ip}
 	}
-	c, err := d.Dial("tcp", addr)
+	c, err := d.DialContext(ctx, "tcp", addr)
 	if err != nil {
 		return nil, fmt.Errorf("TCP connection to %s: %w", addr, err)
 	}
