@@ -153,13 +153,18 @@ race: export CGO_ENABLED := 1
 race: programs tun ## run the tests of what is concurrent under the race detector
 	$(TEST) -race $(TESTFLAGS) $$($(GO) list ./... | grep -vE '/($(RACELESS))$$')
 
+# A test binary for each package: "go test -fuzz" would link it anew for each target.
 .PHONY: fuzz
 fuzz: ## run each fuzz target for FUZZTIME
-	@$(GO) test -list '^Fuzz' ./... \
-	| awk '/^Fuzz/ { target[n++] = $$1 } /^ok/ { for (i = 0; i < n; i++) print $$2, target[i]; n = 0 }' \
-	| while read -r package target; do \
-		echo "$$package $$target"; \
-		$(GO) test -run '^$$' -fuzz "^$$target\$$" -fuzztime $(FUZZTIME) "$$package"; \
+	@bin=$$(mktemp); trap 'rm -f "$$bin"' EXIT; \
+	for dir in $$(grep -lR --include='*_test.go' '^func Fuzz' . | xargs -n1 dirname | sort -u); do \
+		$(GO) test -c -fuzz=. -o "$$bin" "$$dir"; \
+		for target in $$("$$bin" -test.list '^Fuzz'); do \
+			echo "$$dir $$target"; \
+			(cd "$$dir" && "$$bin" -test.run '^$$' -test.fuzz "^$$target\$$" -test.fuzztime $(FUZZTIME) -test.fuzzcachedir "$$($(GO) env GOCACHE)/fuzz/$${dir#./}" >"$$bin.log" 2>&1) \
+			|| { cat "$$bin.log"; rm -f "$$bin.log"; exit 1; }; \
+			rm -f "$$bin.log"; \
+		done; \
 	done
 
 .PHONY: cross

@@ -39,7 +39,7 @@ It changes nothing, and ends with status 0 unless something fails.`,
 			}
 			var names []config.PeerName
 			for _, s := range peers {
-				name, err := config.ParsePeer(s, port)
+				name, err := config.ParsePeer(s, 0) // 0: that of the endpoint, see portsOf
 				if err != nil {
 					return usagef("--peer %w", err)
 				}

@@ -106,7 +106,8 @@ func listLines(o *Option, list []string) string {
 		}
 		return o.key() + ": [" + strings.Join(words, ", ") + "]\n"
 	}
-	b := o.key() + ":\n"
+	var b strings.Builder // there may be tens of thousands
+	b.WriteString(o.key() + ":\n")
 	for _, text := range list {
 		var fields []string
 		for i, part := range strings.SplitN(text, "=", len(o.Fields)) {
@@ -114,9 +115,9 @@ func listLines(o *Option, list []string) string {
 				fields = append(fields, o.Fields[i]+": "+scalar(o, part))
 			}
 		}
-		b += "  - {" + strings.Join(fields, ", ") + "}\n"
+		b.WriteString("  - {" + strings.Join(fields, ", ") + "}\n")
 	}
-	return b
+	return b.String()
 }
 
 // bare is what YAML reads as it stands.

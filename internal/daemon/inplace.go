@@ -255,11 +255,23 @@ func (c *inPlace) entries(v vxlan.VNI) {
 			c.step("fdb", set(fdb.VerbReplace, want), del(want)) // what was learned is learned again
 		}
 	}
-	for _, had := range c.n.spec.Entries {
-		named := func(want vtep.Entry) bool {
-			return want.MAC == had.MAC && (!isList(had.MAC) || want.Remote == had.Remote)
+	// A MAC has one remote, a list has several.
+	type place struct {
+		mac    vxlan.MAC
+		remote fdb.Remote
+	}
+	of := func(entry vtep.Entry) place {
+		if isList(entry.MAC) {
+			return place{entry.MAC, entry.Remote}
 		}
-		if !slices.ContainsFunc(c.spec.Entries, named) && holds(live[had.MAC], had.Remote) {
+		return place{mac: entry.MAC}
+	}
+	named := make(map[place]bool, len(c.spec.Entries))
+	for _, want := range c.spec.Entries {
+		named[of(want)] = true
+	}
+	for _, had := range c.n.spec.Entries {
+		if !named[of(had)] && holds(live[had.MAC], had.Remote) {
 			c.step("fdb", del(had), set(fdb.VerbAppend, had))
 		}
 	}
@@ -291,9 +303,12 @@ func (c *inPlace) neighbours(v vxlan.VNI) {
 			c.step("neigh", set(want), set(has))
 		}
 	}
+	named := make(map[netip.Addr]bool, len(is.Neighbours))
+	for _, want := range is.Neighbours {
+		named[want.IP] = true
+	}
 	for _, had := range was.Neighbours {
-		same := func(n vtep.Neighbour) bool { return n.IP == had.IP }
-		if has, ok := live[had.IP]; ok && has == had && !slices.ContainsFunc(is.Neighbours, same) {
+		if has, ok := live[had.IP]; ok && has == had && !named[had.IP] {
 			c.step("neigh", del(had), set(had))
 		}
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"net/netip"
 	"slices"
 	"strings"
@@ -289,10 +290,14 @@ func (d *Daemon) compareEndpoint(p *plan) error {
 
 // sameSet says whether two lists have the same in them, in any order.
 func sameSet[T comparable](a, b []T) bool {
-	in := func(x, y []T) bool {
-		return !slices.ContainsFunc(x, func(v T) bool { return !slices.Contains(y, v) })
+	set := func(list []T) map[T]struct{} {
+		m := make(map[T]struct{}, len(list))
+		for _, v := range list {
+			m[v] = struct{}{}
+		}
+		return m
 	}
-	return in(a, b) && in(b, a)
+	return maps.Equal(set(a), set(b))
 }
 
 // differences names the options of a VNI that are not as they were.

@@ -473,6 +473,13 @@ func TestDoctorOfHealthy(t *testing.T) {
 	well(t, "without an endpoint", w.examine())
 	w.startB()
 	well(t, "without an endpoint, of a peer", w.examine("--peer", w.b.ip4.String(), "--vni", "4097"))
+
+	// A peer without a port is at that of the endpoint.
+	hosts := newHosts(t, "haleport", 2, wiring{})
+	w = &ward{t: t, a: hosts[0], b: hosts[1]}
+	w.pa = up(t, w.a.Namespace, "--vni", "4097", "--port", "5000", "--peer", w.b.ip4.String(), "--addr", "10.0.1.100/24")
+	up(t, w.b.Namespace, "--vni", "4097", "--port", "5000", "--peer", w.a.ip4.String(), "--addr", "10.0.1.103/24")
+	well(t, "on another port", w.examine("--peer", w.b.ip4.String()))
 }
 
 // TestDoctorFindsOneWayTraffic: what the far firewall drops shows here as frames

@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"net/netip"
 	"testing"
 
 	"github.com/govxlan/govxlan/internal/checksum"
@@ -63,17 +64,21 @@ func TestForgedTooBig(t *testing.T) {
 }
 
 // icmp sends a "fragmentation needed" or "packet too big" from the peer's host.
-func (l *lone) icmp(quote []byte, mtu uint16) error {
+func (l *lone) icmp(quote []byte, mtu uint16) error { return tooBig(l.b, l.a.ip(l.v6), quote, mtu) }
+
+// tooBig sends one from any host.
+func tooBig(from *host, at netip.Addr, quote []byte, mtu uint16) error {
 	domain, proto := unix.AF_INET, unix.IPPROTO_ICMP
-	var to unix.Sockaddr = &unix.SockaddrInet4{Addr: l.a.ip4.As4()}
+	var to unix.Sockaddr
 	b := append([]byte{3, 4, 0, 0, 0, 0, byte(mtu >> 8), byte(mtu)}, quote...)
-	if l.v6 {
-		domain, proto, to = unix.AF_INET6, unix.IPPROTO_ICMPV6, &unix.SockaddrInet6{Addr: l.a.ip6.As16()}
-		b[0], b[1] = 2, 0 // the kernel fills in the checksum
-	} else {
+	if at.Is4() {
+		to = &unix.SockaddrInet4{Addr: at.As4()}
 		binary.BigEndian.PutUint16(b[2:], checksum.Checksum(b, 0))
+	} else {
+		domain, proto, to = unix.AF_INET6, unix.IPPROTO_ICMPV6, &unix.SockaddrInet6{Addr: at.As16()}
+		b[0], b[1] = 2, 0 // the kernel fills in the checksum
 	}
-	return l.b.Do(func() error {
+	return from.Do(func() error {
 		fd, err := unix.Socket(domain, unix.SOCK_RAW|unix.SOCK_CLOEXEC, proto)
 		if err != nil {
 			return err

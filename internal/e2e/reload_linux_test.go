@@ -473,3 +473,39 @@ func TestManyVNIsInAFile(t *testing.T) {
 		t.Errorf("%d devices are left", len(links))
 	}
 }
+
+// TestManyEntriesInAFile: tens of thousands are shown, and one that changes is changed,
+// before anybody gives up waiting.
+func TestManyEntriesInAFile(t *testing.T) {
+	t.Parallel()
+	hosts := newHosts(t, "entries", 2, wiring{})
+	a, b := hosts[0], hosts[1]
+	path, write := configFile(t)
+	const count = 20_000
+	var text strings.Builder
+	fmt.Fprintf(&text, "vnis:\n  - vni: 4097\n    peers: [%v]\n    fdb:\n", b.ip4)
+	line := func(i int, vtep string) string {
+		return fmt.Sprintf("      - {mac: \"02:42:0a:%02x:%02x:%02x\", vtep: %s}\n", i>>16, i>>8&255, i&255, vtep)
+	}
+	for i := range count {
+		text.WriteString(line(i, b.ip4.String()))
+	}
+	write(text.String())
+	p := prepare(t, a.Namespace, "--config", path)
+	p.start()
+	if o := p.ask("config", "show"); o.code != 0 || strings.Count(o.stdout, "mac: \"02:42:0a:") != count {
+		t.Errorf("status %d, %d entries shown: %s", o.code, strings.Count(o.stdout, "mac: \"02:42:0a:"), o.stderr)
+	}
+	// One moves, one goes.
+	moved := strings.Replace(text.String(), line(7, b.ip4.String()), line(7, "192.168.52.99"), 1)
+	write(strings.Replace(moved, line(8, b.ip4.String()), "", 1))
+	if r := p.reload(); len(r.Changed) != 1 || !slices.Equal(r.Changed[0].Options, []string{"fdb"}) {
+		t.Errorf("reload: %+v", r)
+	}
+	if e := p.entry("02:42:0a:00:00:07"); e == nil || e.VTEP.String() != "192.168.52.99" {
+		t.Errorf("the one that moved: %+v", e)
+	}
+	if e := p.entry("02:42:0a:00:00:08"); e != nil {
+		t.Errorf("the one that went: %+v", e)
+	}
+}

@@ -130,7 +130,7 @@ func checkKind(t *testing.T, m *Message, frame []byte) {
 	}
 	if d.ask != nil && d.whole && d.ip.Version == 6 { // gopacket takes any version
 		want := BadSolicitation
-		if soundSolicitation(d) {
+		if soundSolicitation(d, frame) {
 			want = Solicitation
 		}
 		if m.Kind != want {
@@ -146,8 +146,9 @@ func checkKind(t *testing.T, m *Message, frame []byte) {
 	}
 }
 
-// soundSolicitation is RFC 4861 section 7.1.1, on what gopacket read.
-func soundSolicitation(d decoded) bool {
+// soundSolicitation is RFC 4861 section 7.1.1, on what gopacket read, and that there is
+// a station to be answered: the one of the option, or of the frame.
+func soundSolicitation(d decoded, frame []byte) bool {
 	source := 0
 	for _, o := range d.ask.Options {
 		if o.Type != layers.ICMPv6OptSourceAddress {
@@ -164,7 +165,8 @@ func soundSolicitation(d decoded) bool {
 	from, to := netip.AddrFrom16([16]byte(d.ip.SrcIP)), netip.AddrFrom16([16]byte(d.ip.DstIP))
 	return d.ip.HopLimit == 255 && d.icmp.TypeCode.Code() == 0 && !d.ask.TargetAddress.IsMulticast() &&
 		(sent == sum || sent == 0xFFFF && sum == 0) && !from.IsMulticast() &&
-		(!from.IsUnspecified() || source == 0 && to == group(to))
+		(!from.IsUnspecified() || source == 0 && to == group(to)) &&
+		(source > 0 || unicast(vxlan.MAC(frame[6:12])))
 }
 
 // checkAnswer checks an answer field by field.
