@@ -44,6 +44,10 @@ help: ## list the targets
 demo: build tun ## show an overlay at work: two hosts, two containers, every packet
 	@$(SUDO) bin/govxlan demo
 
+.PHONY: demo-docker
+demo-docker: build programs tun ## the same with two Docker daemons and the network driver
+	@$(SUDO) $(GO) run ./internal/dockerlab/demo bin/govxlan
+
 .PHONY: test
 test: programs tun ## run all tests
 	$(TEST) $(TESTFLAGS) ./...

@@ -50,11 +50,12 @@ func newDockerNodes(t *testing.T, label string, drivers bool) []*dockerNode {
 			if t.Failed() {
 				t.Logf("%s: the driver: %s\nDocker: %s", h.Name(), n.log, n.Log())
 			}
-			if n.driver != nil {
-				n.stopDriver(syscall.SIGTERM)
-			}
+			// Docker first: it asks the driver to remove what containers have.
 			if err := n.Stop(); err != nil {
 				t.Error(err)
+			}
+			if n.driver != nil {
+				n.stopDriver(syscall.SIGTERM)
 			}
 		})
 	}

@@ -13,10 +13,17 @@ type fault struct {
 	// settle is how long after its end it may go on to cost something, whether or
 	// not datagrams arrive already.
 	settle time.Duration
+	// harmless faults explain nothing: an endpoint has to bear them.
+	harmless bool
 }
 
 // touches says whether a stream passes where the fault is.
 func (f *fault) touches(s *stream) bool {
+	return !f.harmless && f.near(s)
+}
+
+// near is touches, of faults that are harmless too.
+func (f *fault) near(s *stream) bool {
 	return slices.Contains(f.hosts, s.from) || slices.Contains(f.hosts, s.to)
 }
 
@@ -24,17 +31,18 @@ func (f *fault) touches(s *stream) bool {
 // way when it came.
 const before = 100 * time.Millisecond
 
-// drops are what all counters of drops say at one moment.
+// drops are what the counters of drops of one host say at one moment.
 type drops struct {
 	at    time.Duration
+	host  int
 	count uint64
 }
 
 // slack is how far a counter may be behind, or ahead of, the datagram that it counts.
 const slack = 1500 * time.Millisecond
 
-// explain parts the losses of a stream. counters are samples in the order of time, and
-// lose what they explain: each drop explains one datagram.
+// explain parts the losses of a stream, and what arrived again. counters are samples in
+// the order of time, and lose what they explain: each drop explains one datagram.
 func (s *stream) explain(faults []fault, counters []drops) Account {
 	a := &s.account
 	lost := s.losses()
@@ -48,19 +56,25 @@ func (s *stream) explain(faults []fault, counters []drops) Account {
 		}
 		until[i] = max(at, f.end+f.settle)
 	}
-	for _, l := range lost {
-		a.Lost++
-		byFault := false
+	byFault := func(at time.Duration) bool {
 		for i, f := range faults {
-			if f.touches(s) && l.at >= f.begin-before && l.at <= until[i] {
-				byFault = true
-				break
+			if f.touches(s) && at >= f.begin-before && at <= until[i] {
+				return true
 			}
 		}
+		return false
+	}
+	for _, at := range s.twice() {
+		if !byFault(at) {
+			a.AgainCalm++
+		}
+	}
+	for _, l := range lost {
+		a.Lost++
 		switch {
-		case byFault:
+		case byFault(l.at):
 			a.ByFault++
-		case counted(counters, l.at):
+		case s.counted(counters, l.at):
 			a.Counted++
 		default:
 			a.Mystery++
@@ -72,11 +86,11 @@ func (s *stream) explain(faults []fault, counters []drops) Account {
 	return *a
 }
 
-// counted takes one drop out of the counters that was counted at about this time. Each
-// sample has what was counted since the one before.
-func counted(counters []drops, at time.Duration) bool {
+// counted takes one drop out of the counters that was counted at about this time, at one
+// of the stream's hosts. Each sample has what was counted since the one before.
+func (s *stream) counted(counters []drops, at time.Duration) bool {
 	for i := range counters {
-		if c := &counters[i]; c.count > 0 && c.at >= at-slack && c.at <= at+slack {
+		if c := &counters[i]; c.count > 0 && (c.host == s.from || c.host == s.to) && c.at >= at-slack && c.at <= at+slack {
 			c.count--
 			return true
 		}

@@ -27,7 +27,9 @@ type kind struct {
 	hosts []int
 	// settle is how long after it something of it may still be under way.
 	settle time.Duration
-	do     func(ctx context.Context, m *maker, h *host) error
+	// harmless: it may cost nothing at all.
+	harmless bool
+	do       func(ctx context.Context, m *maker, h *host) error
 }
 
 // lasts is how long a fault is there.
@@ -42,35 +44,35 @@ func pause(ctx context.Context, d time.Duration) {
 }
 
 var kinds = []kind{
-	{"the underlay's link is down", []int{0, 1, kernel}, 0, func(ctx context.Context, m *maker, h *host) error {
+	{"the underlay's link is down", []int{0, 1, kernel}, 0, false, func(ctx context.Context, m *maker, h *host) error {
 		err := h.SetDown(underlay)
 		pause(ctx, lasts)
 		return errors.Join(err, h.SetUp(underlay))
 	}},
-	{"the switch's port is down", []int{0, 1, kernel}, 0, func(ctx context.Context, m *maker, h *host) error {
+	{"the switch's port is down", []int{0, 1, kernel}, 0, false, func(ctx context.Context, m *maker, h *host) error {
 		err := m.site.middle.SetDown(h.port)
 		pause(ctx, lasts)
 		return errors.Join(err, m.site.middle.SetUp(h.port))
 	}},
-	{"the link flaps ten times", []int{0, 1}, 0, func(ctx context.Context, m *maker, h *host) error {
+	{"the link flaps ten times", []int{0, 1}, 0, false, func(ctx context.Context, m *maker, h *host) error {
 		var errs []error
 		for range 10 {
 			errs = append(errs, h.SetDown(underlay), h.SetUp(underlay))
 		}
 		return errors.Join(errs...)
 	}},
-	{"the underlay's MTU is 1400", []int{0, 1}, 100 * time.Millisecond, func(ctx context.Context, m *maker, h *host) error {
+	{"the underlay's MTU is 1400", []int{0, 1}, 100 * time.Millisecond, false, func(ctx context.Context, m *maker, h *host) error {
 		err := h.SetMTU(underlay, 1400)
 		pause(ctx, lasts)
 		return errors.Join(err, h.SetMTU(underlay, 1500))
 	}},
-	{"the endpoint is stopped (SIGSTOP)", []int{0, 1}, 100 * time.Millisecond, func(ctx context.Context, m *maker, h *host) error {
+	{"the endpoint is stopped (SIGSTOP)", []int{0, 1}, 100 * time.Millisecond, false, func(ctx context.Context, m *maker, h *host) error {
 		e := h.endpoint()
 		err := e.cmd.Process.Signal(syscall.SIGSTOP)
 		pause(ctx, lasts)
 		return errors.Join(err, e.cmd.Process.Signal(syscall.SIGCONT))
 	}},
-	{"the endpoint is killed and started again", []int{1}, 0, func(ctx context.Context, m *maker, h *host) error {
+	{"the endpoint is killed and started again", []int{1}, 0, false, func(ctx context.Context, m *maker, h *host) error {
 		e := h.endpoint()
 		if err := e.cmd.Process.Kill(); err != nil {
 			return err
@@ -80,7 +82,7 @@ var kinds = []kind{
 		}
 		return m.site.start(ctx, h)
 	}},
-	{"the endpoint is replaced (--takeover)", []int{1}, 200 * time.Millisecond, func(ctx context.Context, m *maker, h *host) error {
+	{"the endpoint is replaced (--takeover)", []int{1}, 200 * time.Millisecond, false, func(ctx context.Context, m *maker, h *host) error {
 		e := h.endpoint()
 		if err := m.site.start(ctx, h, "--takeover"); err != nil {
 			return err
@@ -90,10 +92,10 @@ var kinds = []kind{
 		}
 		return nil
 	}},
-	{"the kernel's device is deleted and made anew", []int{kernel}, 0, func(ctx context.Context, m *maker, h *host) error {
+	{"the kernel's device is deleted and made anew", []int{kernel}, 0, false, func(ctx context.Context, m *maker, h *host) error {
 		return errors.Join(h.DelLink(h.device), m.site.startKernel(h))
 	}},
-	{"3,000 packets of garbage", []int{0, 1}, 100 * time.Millisecond, func(ctx context.Context, m *maker, h *host) error {
+	{"3,000 packets of garbage", []int{0, 1}, 0, true, func(ctx context.Context, m *maker, h *host) error {
 		c, err := m.site.hosts[kernel].ListenPacket("udp", netip.AddrPortFrom(m.site.hosts[kernel].vtep, 0).String())
 		if err != nil {
 			return err
@@ -134,7 +136,7 @@ func (m *maker) run(ctx context.Context, every time.Duration, told func(fault)) 
 		order = order[1:]
 		h := m.site.hosts[k.hosts[m.random.IntN(len(k.hosts))]]
 		m.churn.busy[h.number] <- struct{}{}
-		f := fault{name: fmt.Sprintf("host %s: %s", h.name(), k.name), hosts: []int{h.number}, begin: m.traffic.now(), settle: k.settle}
+		f := fault{name: fmt.Sprintf("host %s: %s", h.name(), k.name), hosts: []int{h.number}, begin: m.traffic.now(), settle: k.settle, harmless: k.harmless}
 		// A fault is always ended: what it left would be the next one's.
 		err := k.do(ctx, m, h)
 		f.end = m.traffic.now()

@@ -79,6 +79,9 @@ func (r *Report) judge() {
 		if s.Mystery > 0 {
 			fail("%s: %d datagrams were lost without a reason", s.Name, s.Mystery)
 		}
+		if s.AgainCalm > 0 {
+			fail("%s: %d datagrams arrived twice without a fault", s.Name, s.AgainCalm)
+		}
 		if s.Altered > 0 {
 			fail("%s: %d datagrams arrived that were not sent so", s.Name, s.Altered)
 		}

@@ -21,7 +21,7 @@ func newReport(c *Config, t *traffic, m *maker, ch *churn, look *sampler, begin,
 	for _, f := range m.made {
 		told := Fault{Name: f.name, Begin: f.begin.Seconds(), End: f.end.Seconds()}
 		for _, w := range t.flows {
-			if !f.touches(w.stream) {
+			if !f.near(w.stream) {
 				continue
 			}
 			at, ok := w.stream.back(f.end)

@@ -46,19 +46,25 @@ func (s *sampler) run(ctx context.Context) {
 // has none at this time.
 func (s *sampler) take() {
 	now := s.traffic.now()
-	counted := uint64(0)
+	var counted [hostsAll]uint64
+	at := 0 // the host that is looked at
 	count := func(where, what string, value uint64) {
 		key := where + what
 		if was, ok := s.was[key]; ok && value > was {
 			s.reasons[where+": "+what] += value - was
-			counted += value - was
+			if !provoked[what] {
+				counted[at] += value - was
+			}
 		} else if !ok && value > 0 && len(s.drops) > 0 { // a new process, which counts from zero
 			s.reasons[where+": "+what] += value
-			counted += value
+			if !provoked[what] {
+				counted[at] += value
+			}
 		}
 		s.was[key] = value
 	}
 	for _, h := range s.site.hosts {
+		at = h.number
 		where := "host " + h.name()
 		for what, value := range h.kernelDrops() {
 			count(where, what, value)
@@ -88,13 +94,18 @@ func (s *sampler) take() {
 			}
 		}
 	}
-	s.drops = append(s.drops, drops{now, counted})
+	for host, n := range counted {
+		s.drops = append(s.drops, drops{now, host, n})
+	}
 }
 
-// provoked are drops of what the soak itself sends to be dropped: they explain nothing.
+// provoked are drops of what the soak itself sends to be dropped, or to peers that are
+// not there: they explain nothing. A way that does not exist is a fault's doing, which
+// explains what it loses.
 var provoked = map[string]bool{
 	"rx_drop_unknown_vtep": true, "rx_drop_invalid_source": true, "rx_drop_own_mac": true, "rx_drop_own_address": true,
 	"rx_drop_ecn": true, "rx_drop_oversize": true, "rx_drop_vlan": true,
+	"tx_drop_unreachable": true, "tx_drop_no_destination": true,
 }
 
 // dropsOf are the counters of drops of a VNI, by their names in JSON.
@@ -103,7 +114,7 @@ func dropsOf(c *vtep.Counters) map[string]uint64 {
 	v := reflect.ValueOf(c).Elem()
 	for i := range v.NumField() {
 		name, _, _ := strings.Cut(v.Type().Field(i).Tag.Get("json"), ",")
-		if strings.Contains(name, "_drop_") && !provoked[name] {
+		if strings.Contains(name, "_drop_") {
 			all[name] = v.Field(i).Uint()
 		}
 	}

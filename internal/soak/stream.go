@@ -49,24 +49,27 @@ type stream struct {
 	mu      sync.Mutex
 	sent    []time.Duration // when, by number, since the beginning
 	arrived []time.Duration // when first, by number; 0 = not
+	again   []uint64        // numbers of those that arrived once more
 	last    uint64          // the highest that has arrived, + 1
 	account Account
 }
 
 // Account is what became of the datagrams of a stream.
 type Account struct {
-	Name     string `json:"name"`
-	Sent     uint64 `json:"sent"`
-	Arrived  uint64 `json:"arrived"`
-	Again    uint64 `json:"arrived_again"`
-	Late     uint64 `json:"overtaken"` // arrived behind one with a higher number
-	Altered  uint64 `json:"altered"`
-	Lost     uint64 `json:"lost"`
-	ByFault  uint64 `json:"lost_in_faults"`
-	Counted  uint64 `json:"lost_and_counted"`
-	Mystery  uint64 `json:"lost_unexplained"`
-	Refused  uint64 `json:"refused_by_host"` // the host did not take them: no route, no device
-	Examples []Loss `json:"unexplained_examples,omitempty"`
+	Name    string `json:"name"`
+	Sent    uint64 `json:"sent"`
+	Arrived uint64 `json:"arrived"`
+	Again   uint64 `json:"arrived_again"`
+	// AgainCalm: of these, those that were not sent in a fault.
+	AgainCalm uint64 `json:"arrived_again_unexplained"`
+	Late      uint64 `json:"overtaken"` // arrived behind one with a higher number
+	Altered   uint64 `json:"altered"`
+	Lost      uint64 `json:"lost"`
+	ByFault   uint64 `json:"lost_in_faults"`
+	Counted   uint64 `json:"lost_and_counted"`
+	Mystery   uint64 `json:"lost_unexplained"`
+	Refused   uint64 `json:"refused_by_host"` // the host did not take them: no route, no device
+	Examples  []Loss `json:"unexplained_examples,omitempty"`
 }
 
 // Loss is a datagram that was sent and did not arrive.
@@ -112,6 +115,7 @@ func (s *stream) arrive(b []byte, at time.Duration) {
 	switch {
 	case s.arrived[number] != 0:
 		s.account.Again++
+		s.again = append(s.again, number)
 		return
 	case number < s.last:
 		s.account.Late++
@@ -132,6 +136,18 @@ func (s *stream) losses() (lost []lostOne) {
 		}
 	}
 	return lost
+}
+
+// twice is when the datagrams were sent that arrived again.
+func (s *stream) twice() (at []time.Duration) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, n := range s.again {
+		if n < uint64(len(s.sent)) {
+			at = append(at, s.sent[n])
+		}
+	}
+	return at
 }
 
 type lostOne struct {

@@ -1,0 +1,4 @@
+//go:build !linux
+
+// Package dockerlab is for Linux alone.
+package dockerlab
