@@ -182,7 +182,7 @@ func all(list []*Membership, v vxlan.VNI, alive, stations int) func() bool {
 // TestHundred: a hundred members on one machine hear of each other and of each
 // other's stations, also of what is new later.
 func TestHundred(t *testing.T) {
-	const members, v = 100, vxlan.VNI(4097)
+	const members, v = crowded, vxlan.VNI(4097)
 	started := time.Now()
 	at := usual // as fast as for real, but for what needs patience on a loaded machine
 	at.tune = func(c *memberlist.Config) {
