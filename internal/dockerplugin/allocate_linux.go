@@ -85,7 +85,7 @@ func (d *Driver) allocate(id string, given map[string]string) (map[string]string
 	a.Options["vni"] = a.VNI.String()
 	if len(o.Peers) == 0 && len(o.Join) == 0 {
 		if d.self.Address == "" && d.cfg.Local == "" {
-			return nil, errors.New("Docker has not said which address this node has in the swarm: create the swarm with --advertise-addr, or give -o peers=")
+			return nil, errors.New("it is not known yet which address this node has in the swarm, since Docker has not said so: create the swarm with --advertise-addr, or give -o peers=")
 		}
 		if a.Port, err = d.choosePort(); err != nil {
 			return nil, err
