@@ -21,7 +21,8 @@ func (c *Counters) txDrops() uint64 {
 
 // rxDrops is all frames that came for the VNI and were not delivered.
 func (c *Counters) rxDrops() uint64 {
-	return c.RxDropUnknownVTEP + c.RxDropInvalidSource + c.RxDropOwnMAC + c.RxDropOwnAddress + c.RxDropStaticMAC + c.RxDropECN + c.RxDropOversize + c.RxDropDevice + c.RxDropReservedBits + c.RxDropGroup + c.RxDropVLAN
+	return c.RxDropUnknownVTEP + c.RxDropInvalidSource + c.RxDropOwnMAC + c.RxDropOwnAddress + c.RxDropStaticMAC + c.RxDropECN + c.RxDropOversize + c.RxDropDevice + c.RxDropReservedBits + c.RxDropGroup + c.RxDropVLAN +
+		c.RxDropMACHeld + c.RxDropStorm + c.RxDropProbe
 }
 
 // isSubsequence says whether a is b with some frames left out.
