@@ -21,9 +21,9 @@ import (
 )
 
 type dockerPluginFlags struct {
-	name, state, sandboxes, local string
-	port                          uint16
-	logLevel, logFormat           string
+	name, state, sandboxes, local, scope string
+	port                                 uint16
+	logLevel, logFormat                  string
 }
 
 func newDockerPluginCommand() *cobra.Command {
@@ -57,8 +57,10 @@ of them, with the same subnet and VNI and the addresses of the others.`,
 	fs.StringVar(&f.sandboxes, "sandboxes", "/run/docker/netns", "directory of the network namespaces that bridges and TAPs are in")
 	fs.StringVar(&f.local, "local", "", "address of the underlay to listen on and send from (default: by the route to the first peer)")
 	fs.Uint16Var(&f.port, "port", vxlan.Port, "UDP port of networks that name none with -o port=")
+	fs.StringVar(&f.scope, "scope", "local", "local, or global for the networks of a swarm, which takes a managed plugin: see 'pack'")
 	fs.StringVar(&f.logLevel, "log-level", "info", "debug, info, warn or error")
 	fs.StringVar(&f.logFormat, "log-format", "text", "text or json")
+	cmd.AddCommand(newDockerPluginPackCommand())
 	return cmd
 }
 
@@ -70,6 +72,9 @@ func (f *dockerPluginFlags) run(ctx context.Context, cmd *cobra.Command) error {
 	}
 	if f.port == 0 {
 		return usagef("--port 0: give a UDP port, such as %d", vxlan.Port)
+	}
+	if f.scope != "local" && f.scope != "global" {
+		return usagef("--scope %q: give local or global", f.scope)
 	}
 	for _, text := range strings.Split(f.local, ",") {
 		if _, err := netip.ParseAddr(text); f.local != "" && err != nil {
@@ -94,7 +99,7 @@ func (f *dockerPluginFlags) run(ctx context.Context, cmd *cobra.Command) error {
 	}
 	defer l.Close()
 	d, err := dockerplugin.New(dockerplugin.Config{
-		StateDir: f.state, SandboxDir: f.sandboxes, Local: f.local, Port: f.port, Log: log, Version: version,
+		StateDir: f.state, SandboxDir: f.sandboxes, Local: f.local, Port: f.port, Global: f.scope == "global", Log: log, Version: version,
 	})
 	if err != nil {
 		return err
@@ -118,4 +123,30 @@ func (f *dockerPluginFlags) logger(cmd *cobra.Command) (*zap.Logger, error) {
 	}
 	e.LogLevel, e.LogJSON = zap.NewAtomicLevelAt(level), f.logFormat == "json"
 	return newLogger(cmd.ErrOrStderr(), &e), nil
+}
+
+func newDockerPluginPackCommand() *cobra.Command {
+	return &cobra.Command{
+		Use:   "pack DIR",
+		Short: "Write the directory of a managed plugin, for a swarm",
+		Long: `Write DIR/config.json and DIR/rootfs with this program, of which 'docker plugin
+create' makes a managed plugin: what a swarm takes for networks of all its nodes.
+Do it on each node. No registry is needed.`,
+		Example: `  govxlan docker-plugin pack /tmp/govxlan-plugin
+
+  # and then, on each node
+  docker plugin create govxlan /tmp/govxlan-plugin
+  docker plugin enable govxlan
+
+  # on a manager
+  docker network create -d govxlan:latest --attachable --subnet 10.0.1.0/24 my-overlay`,
+		Args: cobra.ExactArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			program, err := os.Executable()
+			if err != nil {
+				return err
+			}
+			return dockerplugin.Pack(args[0], program)
+		},
+	}
 }

@@ -1,8 +1,6 @@
 package dockerplugin
 
 import (
-	"fmt"
-
 	api "github.com/docker/go-plugins-helpers/network"
 )
 
@@ -12,7 +10,11 @@ type remote struct{ d *Driver }
 var _ api.Driver = remote{}
 
 func (r remote) GetCapabilities() (*api.CapabilitiesResponse, error) {
-	return &api.CapabilitiesResponse{Scope: api.LocalScope, ConnectivityScope: api.GlobalScope}, nil
+	scope := api.LocalScope
+	if r.d.cfg.Global {
+		scope = api.GlobalScope
+	}
+	return &api.CapabilitiesResponse{Scope: scope, ConnectivityScope: api.GlobalScope}, nil
 }
 
 func (r remote) CreateNetwork(q *api.CreateNetworkRequest) error {
@@ -45,14 +47,27 @@ func (r remote) EndpointInfo(q *api.InfoRequest) (*api.InfoResponse, error) {
 func (r remote) Join(q *api.JoinRequest) (*api.JoinResponse, error) { return r.d.join(q) }
 func (r remote) Leave(q *api.LeaveRequest) error                    { return r.d.leave(q.NetworkID, q.EndpointID) }
 
-// AllocateNetwork is asked of drivers of global scope alone.
-func (r remote) AllocateNetwork(*api.AllocateNetworkRequest) (*api.AllocateNetworkResponse, error) {
-	return nil, fmt.Errorf("the driver is of local scope")
+// AllocateNetwork is asked of drivers of global scope alone, on a manager.
+func (r remote) AllocateNetwork(q *api.AllocateNetworkRequest) (*api.AllocateNetworkResponse, error) {
+	options, err := r.d.allocate(q.NetworkID, q.Options)
+	if err != nil {
+		return nil, err
+	}
+	return &api.AllocateNetworkResponse{Options: options}, nil
 }
-func (r remote) FreeNetwork(*api.FreeNetworkRequest) error { return nil }
+func (r remote) FreeNetwork(q *api.FreeNetworkRequest) error { return r.d.free(q.NetworkID) }
 
-// What else Docker tells is of no use here.
-func (r remote) DiscoverNew(*api.DiscoveryNotification) error    { return nil }
+// nodeDiscovery is the kind of discovery that tells of nodes.
+const nodeDiscovery = 1
+
+// DiscoverNew tells of nodes; this one is of interest. What else Docker tells is of
+// no use here.
+func (r remote) DiscoverNew(q *api.DiscoveryNotification) error {
+	if q.DiscoveryType != nodeDiscovery {
+		return nil
+	}
+	return r.d.discovered(q.DiscoveryData)
+}
 func (r remote) DiscoverDelete(*api.DiscoveryNotification) error { return nil }
 func (r remote) ProgramExternalConnectivity(*api.ProgramExternalConnectivityRequest) error {
 	return nil

@@ -8,9 +8,13 @@
 // a TAP of its own, whose other end is the VTEP: frames between containers of this
 // host pass a tap.Switch in this process.
 //
-// What Docker said is kept in a file for each network (state.go), written before
-// the answer goes out. A driver that starts makes what the files say (restore.go),
+// What Docker said is kept in a file for each network (state_linux.go), written before
+// the answer goes out. A driver that starts makes what the files say (restore_linux.go),
 // of what is there: sandboxes, veth pairs and TAPs outlive the process. Docker
 // repeats requests, and makes them in any order after a crash of its own: each
 // one is answered as if it were the first.
+//
+// The nodes of a network may be members of it (package membership): then they tell
+// each other where its containers are (roster_linux.go). In a swarm a manager
+// chooses for all (allocate_linux.go).
 package dockerplugin

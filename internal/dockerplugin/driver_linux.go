@@ -8,11 +8,13 @@ import (
 	"maps"
 	"net/netip"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"sync"
 	"time"
 
 	api "github.com/docker/go-plugins-helpers/network"
+	"github.com/govxlan/govxlan/internal/membership"
 	"github.com/govxlan/govxlan/vxlan"
 	"go.uber.org/zap"
 )
@@ -26,7 +28,10 @@ type Config struct {
 	// Local is the address of the underlay, as --local of `govxlan up`. Optional.
 	Local string
 	// Port of networks that name none.
-	Port    uint16
+	Port uint16
+	// Global says that the networks are those of a swarm: Docker takes that of a
+	// managed plugin alone.
+	Global  bool
 	Log     *zap.Logger
 	Version string
 }
@@ -38,11 +43,13 @@ type Driver struct {
 	store *store
 	turn  chan struct{} // holds one value while a request is served
 
-	networks map[string]*network
-	vteps    map[uint16]*localVTEP
-	closed   bool
-	done     chan struct{} // closed by Close
-	tasks    sync.WaitGroup
+	networks  map[string]*network
+	allocated map[string]*allocation // by network
+	self      node
+	vteps     map[uint16]*localVTEP
+	closed    bool
+	done      chan struct{} // closed by Close
+	tasks     sync.WaitGroup
 }
 
 // New makes a driver, and what the files of its state say.
@@ -53,7 +60,7 @@ func New(cfg Config) (*Driver, error) {
 	}
 	d := &Driver{
 		cfg: cfg, log: cfg.Log, store: s, turn: make(chan struct{}, 1), done: make(chan struct{}),
-		networks: make(map[string]*network), vteps: make(map[uint16]*localVTEP),
+		networks: make(map[string]*network), allocated: make(map[string]*allocation), vteps: make(map[uint16]*localVTEP),
 	}
 	if err := d.restore(); err != nil {
 		return nil, errors.Join(err, d.Close())
@@ -95,6 +102,11 @@ func (d *Driver) Close() error {
 	d.closed = true
 	close(d.done)
 	d.tasks.Wait()
+	for _, n := range d.networks {
+		if n.roster != nil {
+			_ = n.roster.close()
+		}
+	}
 	for _, v := range d.vteps {
 		v.stop()
 	}
@@ -123,7 +135,7 @@ func (d *Driver) createNetwork(id string, all map[string]any) error {
 	if o.Layout == LayoutBridge {
 		n.Sandbox = filepath.Join(d.cfg.SandboxDir, "gvx-"+short(id))
 	}
-	if n.VNI, err = d.chooseVNI(o); err != nil {
+	if n.VNI, err = d.chooseVNI(id, o); err != nil {
 		return err
 	}
 	if err := d.serve(ctx, n); err != nil {
@@ -138,22 +150,28 @@ func (d *Driver) createNetwork(id string, all map[string]any) error {
 	return nil
 }
 
-// chooseVNI is the VNI that the options name, or the first that is free.
-func (d *Driver) chooseVNI(o options) (vxlan.VNI, error) {
-	taken := make(map[vxlan.VNI]*network)
+// chooseVNI is the VNI that the options of a network name, or the first that is
+// free.
+func (d *Driver) chooseVNI(of string, o options) (vxlan.VNI, error) {
+	taken := make(map[vxlan.VNI]string)
 	for _, n := range d.networks {
 		if n.Options.Port == o.Port {
-			taken[n.VNI] = n
+			taken[n.VNI] = n.ID
+		}
+	}
+	for id, a := range d.allocated {
+		if id != of {
+			taken[a.VNI] = id
 		}
 	}
 	if o.VNI != nil {
-		if n := taken[*o.VNI]; n != nil {
-			return 0, fmt.Errorf("VNI %v is that of network %s already: give another with -o vni=, or another UDP port with -o port=", n.VNI, short(n.ID))
+		if id, ok := taken[*o.VNI]; ok {
+			return 0, fmt.Errorf("VNI %v is that of network %s already: give another with -o vni=, or another UDP port with -o port=", *o.VNI, short(id))
 		}
 		return *o.VNI, nil
 	}
 	v := FirstVNI
-	for taken[v] != nil {
+	for taken[v] != "" {
 		v++
 	}
 	if !v.Valid() {
@@ -169,7 +187,7 @@ func (d *Driver) serve(ctx context.Context, n *network) error {
 		delete(d.vteps, v.port)
 		for _, other := range d.networks {
 			if other.Options.Port == v.port {
-				other.up = false
+				other.down()
 			}
 		}
 		v = nil
@@ -178,7 +196,7 @@ func (d *Driver) serve(ctx context.Context, n *network) error {
 		if _, ok := v.device(n.VNI); ok {
 			return nil
 		}
-		n.up = false // somebody deleted the device
+		n.down() // somebody deleted the device
 	}
 	if n.Sandbox != "" {
 		if err := makeSandbox(n.Sandbox); err != nil {
@@ -190,7 +208,7 @@ func (d *Driver) serve(ctx context.Context, n *network) error {
 		return err
 	}
 	if v == nil {
-		if v, err = startVTEP(ctx, d.log, d.cfg.Local, n.Options.Port, peers, d.cfg.Version); err != nil {
+		if v, err = startVTEP(ctx, d.log, d.local(), n.Options.Port, slices.Concat(peers, n.hosts()), d.cfg.Version); err != nil {
 			return err
 		}
 		d.vteps[v.port] = v
@@ -207,6 +225,9 @@ func (d *Driver) serve(ctx context.Context, n *network) error {
 	if len(peers) > 0 {
 		words["peer"] = peers
 	}
+	if len(n.Options.Join) > 0 && words["arp"] == nil {
+		words["arp"] = []string{"suppress"} // members tell who has which address
+	}
 	if n.Options.Layout == LayoutDirect {
 		err = v.addVNI(ctx, words, n.open)
 	} else {
@@ -218,7 +239,37 @@ func (d *Driver) serve(ctx context.Context, n *network) error {
 	}
 	n.up = true
 	d.rejoin(n)
+	if len(n.Options.Join) == 0 {
+		return nil
+	}
+	local, err := localOf(v.locals(), n.Options.Join[0])
+	if err == nil {
+		n.roster, err = n.enrol(d.log, v.daemon.Endpoint(), local)
+	}
+	if err != nil {
+		n.up = false
+		return errors.Join(err, v.daemon.DelVNI(n.VNI))
+	}
 	return nil
+}
+
+// down notes that the VNI of a network is not served any more.
+func (n *network) down() {
+	n.up = false
+	if n.roster != nil {
+		_ = n.roster.close()
+		n.roster = nil
+	}
+}
+
+// hosts are those to join, without their ports.
+func (n *network) hosts() (hosts []string) {
+	for _, j := range n.Options.Join {
+		if host, _, err := membership.SplitJoin(j); err == nil {
+			hosts = append(hosts, host)
+		}
+	}
+	return hosts
 }
 
 // device is the name of the network's TAP.
@@ -230,13 +281,17 @@ func (d *Driver) dismantle(n *network) error {
 	for _, e := range n.Endpoints {
 		errs = append(errs, d.unlink(n, e))
 	}
+	if n.roster != nil {
+		errs = append(errs, n.roster.close())
+		n.roster = nil
+	}
 	if v := d.vteps[n.Options.Port]; v != nil {
 		if n.up && v.alive() {
 			if _, ok := v.device(n.VNI); ok {
 				errs = append(errs, v.daemon.DelVNI(n.VNI))
 			}
 		}
-		n.up = false
+		n.down()
 		if !v.alive() || len(v.daemon.VNIs()) == 0 {
 			v.stop()
 			delete(d.vteps, v.port)
@@ -360,6 +415,11 @@ func (d *Driver) deleteEndpoint(networkID, id string) error {
 	if err := d.unlink(n, e); err != nil {
 		return err
 	}
+	if n.roster != nil {
+		if err := n.roster.withdraw(e); err != nil {
+			return err
+		}
+	}
 	delete(n.Endpoints, id)
 	if err := d.save(n); err != nil {
 		n.Endpoints[id] = e
@@ -402,7 +462,11 @@ func (d *Driver) join(r *api.JoinRequest) (*api.JoinResponse, error) {
 		return nil, err
 	}
 	e.Container = r.SandboxKey
-	if err := d.save(n); err != nil {
+	err = d.save(n)
+	if err == nil && n.roster != nil {
+		err = n.roster.announce(e)
+	}
+	if err != nil {
 		return nil, errors.Join(err, d.unlink(n, e))
 	}
 	return &api.JoinResponse{

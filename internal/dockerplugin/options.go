@@ -1,6 +1,7 @@
 package dockerplugin
 
 import (
+	"encoding/hex"
 	"fmt"
 	"net/netip"
 	"slices"
@@ -8,6 +9,7 @@ import (
 	"strings"
 
 	"github.com/govxlan/govxlan/internal/config"
+	"github.com/govxlan/govxlan/internal/membership"
 	"github.com/govxlan/govxlan/vxlan"
 )
 
@@ -29,7 +31,7 @@ const genericOptions = "com.docker.network.generic"
 
 // optionNames are what `docker network create -o` takes, for messages; with those
 // of passed.
-var optionNames = []string{"vni", "peers", "layout", "mtu", "port", "gateway"}
+var optionNames = []string{"vni", "peers", "join", "key", "layout", "mtu", "port", "gateway"}
 
 // passed are options of a VNI that mean what they mean to `govxlan up`.
 var passed = []string{
@@ -45,6 +47,10 @@ type options struct {
 	Port     uint16              `json:"port"`
 	Isolated bool                `json:"isolated,omitempty"` // no way out of the overlay
 	Passed   map[string][]string `json:"passed,omitempty"`
+	// Join are members of the network to begin with, and Key is what all of them
+	// have. None: it has no members.
+	Join []string `json:"join,omitempty"`
+	Key  []byte   `json:"key,omitempty"`
 }
 
 // parseOptions reads the options of a request, of any form that Docker sends them
@@ -63,6 +69,9 @@ func parseOptions(all map[string]any, port uint16) (options, error) {
 		if err := o.set(key, text); err != nil {
 			return o, err
 		}
+	}
+	if (len(o.Join) > 0) != (o.Key != nil) {
+		return o, fmt.Errorf("-o join= and -o key= go together: the key is %d bytes in hexadecimal, the same on all nodes, such as 'openssl rand -hex %d' makes one", membership.KeyBytes, membership.KeyBytes)
 	}
 	return o, nil
 }
@@ -84,6 +93,20 @@ func (o *options) set(key, text string) error {
 			}
 			o.Peers = append(o.Peers, p)
 		}
+	case "join":
+		for _, m := range strings.Split(text, ",") {
+			m = strings.TrimSpace(m)
+			if _, _, err := membership.SplitJoin(m); err != nil {
+				return fmt.Errorf("-o join=%s: %w", text, err)
+			}
+			o.Join = append(o.Join, m)
+		}
+	case "key":
+		key, err := hex.DecodeString(text)
+		if err != nil || len(key) != membership.KeyBytes {
+			return fmt.Errorf("-o key= has %d characters: give %d bytes in hexadecimal, such as 'openssl rand -hex %d' makes", len(text), membership.KeyBytes, membership.KeyBytes)
+		}
+		o.Key = key
 	case "layout":
 		if text != LayoutBridge && text != LayoutDirect {
 			return fmt.Errorf("-o layout=%s: give %s or %s", text, LayoutBridge, LayoutDirect)

@@ -2,6 +2,8 @@ package dockerplugin
 
 import (
 	"context"
+	"errors"
+	"io/fs"
 	"time"
 
 	"go.uber.org/zap"
@@ -36,12 +38,39 @@ func (d *Driver) restore() error {
 		}
 		d.networks[id] = n
 	}
+	if err := d.restoreAllocations(); err != nil {
+		return err
+	}
 	for _, n := range d.networks {
 		if err := d.serve(ctx, n); err != nil {
 			d.log.Error("a network cannot be served yet", zap.String("network", short(n.ID)), zap.Stringer("vni", n.VNI), zap.Error(err))
 			continue
 		}
 		d.log.Info("network is up again", zap.String("network", short(n.ID)), zap.Stringer("vni", n.VNI), zap.Int("endpoints", len(n.Endpoints)))
+	}
+	return nil
+}
+
+// restoreAllocations reads what a manager has chosen, and what Docker said of this
+// node.
+func (d *Driver) restoreAllocations() error {
+	if err := d.store.get(nodeFile, &d.self); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		d.log.Error("what Docker said of this node is lost until it is restarted", zap.Error(err))
+	}
+	ids, err := d.store.names(allocationFile)
+	if err != nil {
+		return err
+	}
+	for _, id := range ids {
+		a := new(allocation)
+		if err := d.store.get(allocationFile+id, a); err != nil {
+			d.log.Error("what was chosen for a network of the swarm is lost: create it again", zap.String("network", short(id)), zap.Error(err))
+			if err := d.store.setAside(allocationFile + id); err != nil {
+				return err
+			}
+			continue
+		}
+		d.allocated[id] = a
 	}
 	return nil
 }

@@ -23,8 +23,9 @@ type network struct {
 	Sandbox   string               `json:"sandbox,omitempty"`
 	Endpoints map[string]*endpoint `json:"endpoints"`
 
-	ports *ports // of the layout direct
-	up    bool   // its VNI is served
+	ports  *ports  // of the layout direct
+	up     bool    // its VNI is served
+	roster *roster // nil: it has no members
 }
 
 // endpoint is a container's link to a network.

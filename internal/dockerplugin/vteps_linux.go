@@ -7,6 +7,7 @@ import (
 	"net"
 	"net/netip"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/govxlan/govxlan/internal/config"
@@ -92,6 +93,16 @@ func sourceTo(ctx context.Context, peers []string, port uint16) string {
 func (v *localVTEP) stop() {
 	v.end()
 	<-v.ended
+}
+
+// locals are the addresses that it listens on.
+func (v *localVTEP) locals() (locals []netip.Addr) {
+	for _, text := range strings.Split(v.daemon.Endpoint().Status().Local, ",") {
+		if a, err := netip.ParseAddr(text); err == nil {
+			locals = append(locals, a)
+		}
+	}
+	return locals
 }
 
 // alive says whether it still serves.

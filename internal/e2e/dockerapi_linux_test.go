@@ -391,7 +391,7 @@ func TestDockerRepeats(t *testing.T) {
 				{map[string]string{"port": "0"}, []string{"port"}},
 				{map[string]string{"gateway": "perhaps"}, []string{"gateway"}},
 				{map[string]string{"peers": "a b"}, []string{"peers"}},
-				{map[string]string{"colour": "blue"}, []string{"colour", "vni, peers, layout"}},
+				{map[string]string{"colour": "blue"}, []string{"colour", "vni, peers, join"}},
 				{map[string]string{"learning": "perhaps"}, []string{"learning", "perhaps"}},
 				{map[string]string{"vni": "8", "peers": "no-such-host.invalid"}, []string{"no-such-host.invalid"}},
 			} {
