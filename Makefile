@@ -50,7 +50,8 @@ demo-docker: build programs tun ## the same with two Docker daemons and the netw
 
 .PHONY: test
 test: programs tun ## run all tests
-	$(TEST) $(TESTFLAGS) ./...
+	$(TEST) $(TESTFLAGS) $$($(GO) list ./... | grep -vE '/internal/(e2e|soak)$$')
+	$(TEST) $(TESTFLAGS) -p 1 ./internal/e2e ./internal/soak # each with the machine for itself
 
 .PHONY: e2e
 e2e: programs tun ## run the tests with real hosts, such as with GOVXLAN_E2E_DATAPATH=user

@@ -114,7 +114,7 @@ func (ns *Namespace) AwaitAddr(addr netip.Addr) error {
 		return nil
 	}
 	own := &netlink.Route{Table: unix.RT_TABLE_LOCAL, Dst: ipNet(netip.PrefixFrom(addr, addr.BitLen()))}
-	for deadline := time.Now().Add(2 * time.Second); ; time.Sleep(time.Millisecond) {
+	for deadline := time.Now().Add(20 * time.Second); ; time.Sleep(time.Millisecond) {
 		routes, err := ns.link.RouteListFiltered(unix.AF_INET6, own, netlink.RT_FILTER_TABLE|netlink.RT_FILTER_DST)
 		if err != nil {
 			return fmt.Errorf("netlab: route of %v in %s: %w", addr, ns.name, err)
@@ -123,7 +123,7 @@ func (ns *Namespace) AwaitAddr(addr netip.Addr) error {
 			return nil
 		}
 		if time.Now().After(deadline) {
-			return fmt.Errorf("netlab: address %v in %s cannot be used after 2 s", addr, ns.name)
+			return fmt.Errorf("netlab: address %v in %s cannot be used after 20 s", addr, ns.name)
 		}
 	}
 }
