@@ -459,3 +459,45 @@ func TestRefusesWhatIsNoVTEP(t *testing.T) {
 		t.Errorf("the same peer in IPv4: %v, want ErrPeerExists", err)
 	}
 }
+
+// The clock steps: forward, as after a machine was suspended, and back, as it never
+// should. What is too old goes, nothing goes early, and learning goes on.
+func TestClockSteps(t *testing.T) {
+	r := newRig(t)
+	p := r.add(10, func(c *VNIConfig) {
+		c.Peers = []netip.AddrPort{vtepA, vtepB}
+		c.Ageing = 5 * time.Minute
+	})
+	hears := func(mac vxlan.MAC, from netip.AddrPort) {
+		t.Helper()
+		if got := p.arrived(from.Addr(), raw(host, mac, 64)); len(got) != 1 {
+			t.Fatalf("%d frames of %v delivered", len(got), mac)
+		}
+	}
+	hears(alice, vtepA)
+	r.now -= 30 * time.Minute
+	p.o.table.Age(r.now)
+	if got := p.where(alice); got != vtepA.String()+" learned" {
+		t.Errorf("after a step back: %q", got)
+	}
+	hears(alice, vtepB) // it moves all the same
+	hears(bob, vtepA)
+	for mac, at := range map[vxlan.MAC]netip.AddrPort{alice: vtepB, bob: vtepA} {
+		if got := destinations(p.send(raw(mac, host, 64))); !slices.Equal(got, []netip.AddrPort{at}) {
+			t.Errorf("frames to %v go to %v, want %v", mac, got, at)
+		}
+	}
+	r.now += 4 * time.Minute
+	if n := p.o.table.Age(r.now); n != 0 {
+		t.Errorf("%d entries went after four minutes", n)
+	}
+	hears(bob, vtepA)
+	r.now += 24 * time.Hour
+	if n := p.o.table.Age(r.now); n != 2 {
+		t.Errorf("%d entries went after a day, want both", n)
+	}
+	hears(alice, vtepA)
+	if got := destinations(p.send(raw(alice, host, 64))); !slices.Equal(got, []netip.AddrPort{vtepA}) {
+		t.Errorf("what is learned after a day goes to %v", got)
+	}
+}
