@@ -65,9 +65,7 @@ func Start(ctx context.Context, ns *netlab.Namespace, dir, name string) (*Daemon
 func (d *Daemon) run(ctx context.Context) error {
 	script := `hostname "$1" && mkdir -p /run/docker && mount -t tmpfs docker /run/docker && shift && exec "$@"`
 	// Not the context: the daemon ends by Stop.
-	d.cmd = d.ns.Command(context.WithoutCancel(ctx), "unshare", "--mount", "--uts", "--propagation", "private", "sh", "-c", script, "sh", d.name,
-		"dockerd", "--data-root", filepath.Join(d.dir, "data"), "--exec-root", filepath.Join(d.dir, "exec"), "--host", d.host(),
-		"--pidfile", filepath.Join(d.dir, "pid"), "--log-level", "warn", "--iptables=false", "--storage-driver", "overlay2", "--shutdown-timeout", "1")
+	d.cmd = d.ns.Command(context.WithoutCancel(ctx), "unshare", append([]string{"--mount", "--uts", "--propagation", "private", "sh", "-c", script, "sh", d.name}, d.dockerd()...)...)
 	d.cmd.Stdout, d.cmd.Stderr = d.log, d.log
 	if err := d.cmd.Start(); err != nil {
 		return err
@@ -87,6 +85,15 @@ func (d *Daemon) run(ctx context.Context) error {
 			return fmt.Errorf("ended: %w", d.cmd.Wait())
 		default:
 		}
+	}
+}
+
+// dockerd is its command line. The storage driver vfs copies, but does so on every file
+// system, where overlay2 wants to be on one that is no overlay itself.
+func (d *Daemon) dockerd() []string {
+	return []string{
+		"dockerd", "--data-root", filepath.Join(d.dir, "data"), "--exec-root", filepath.Join(d.dir, "exec"), "--host", d.host(),
+		"--pidfile", filepath.Join(d.dir, "pid"), "--log-level", "warn", "--iptables=false", "--storage-driver", "vfs", "--shutdown-timeout", "1",
 	}
 }
 
@@ -141,9 +148,7 @@ func (d *Daemon) Restart(ctx context.Context) error {
 	if err := d.end(); err != nil {
 		return err
 	}
-	d.cmd = d.ns.Command(context.WithoutCancel(ctx), "nsenter", fmt.Sprintf("--mount=/proc/%d/fd/%d", os.Getpid(), mounts.Fd()), "--",
-		"dockerd", "--data-root", filepath.Join(d.dir, "data"), "--exec-root", filepath.Join(d.dir, "exec"), "--host", d.host(),
-		"--pidfile", filepath.Join(d.dir, "pid"), "--log-level", "warn", "--iptables=false", "--storage-driver", "overlay2", "--shutdown-timeout", "1")
+	d.cmd = d.ns.Command(context.WithoutCancel(ctx), "nsenter", append([]string{fmt.Sprintf("--mount=/proc/%d/fd/%d", os.Getpid(), mounts.Fd()), "--"}, d.dockerd()...)...)
 	d.cmd.Stdout, d.cmd.Stderr = d.log, d.log
 	if err := d.cmd.Start(); err != nil {
 		return err
