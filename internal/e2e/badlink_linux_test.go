@@ -168,6 +168,8 @@ func TestBadLink(t *testing.T) {
 			tn := kernelTunnel(t, "badlink", wiring{real: true, bad: link}, false)
 			near, far := openPort(t, tn.a.Namespace, tn.program.device(), false), openPort(t, tn.b.Namespace, "vxlan0", false)
 			passes(t, near, far, patience) // each knows where stations 0 and 1 are
+			// Programs are attached a moment after the start: what is compared comes later.
+			must(t, transfer(tn.a.Namespace, tn.b.Namespace, inner4B, 1<<20))
 			before := tn.program.health()
 
 			link.set(c.impairment)
