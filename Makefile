@@ -157,14 +157,14 @@ race: programs tun ## run the tests of what is concurrent under the race detecto
 # A test binary for each package: "go test -fuzz" would link it anew for each target.
 .PHONY: fuzz
 fuzz: ## run each fuzz target for FUZZTIME
-	@bin=$$(mktemp); trap 'rm -f "$$bin"' EXIT; \
+	@bin=$$(mktemp); trap 'rm -f "$$bin"' EXIT; cache=$$($(GO) env GOCACHE)/fuzz; \
 	for dir in $$(grep -lR --include='*_test.go' '^func Fuzz' . | xargs -n1 dirname | sort -u); do \
 		$(GO) test -c -fuzz=. -o "$$bin" "$$dir"; \
+		inputs=$$cache/$$($(GO) list "$$dir"); \
 		for target in $$("$$bin" -test.list '^Fuzz'); do \
 			echo "$$dir $$target"; \
-			(cd "$$dir" && "$$bin" -test.run '^$$' -test.fuzz "^$$target\$$" -test.fuzztime $(FUZZTIME) -test.fuzzcachedir "$$($(GO) env GOCACHE)/fuzz/$${dir#./}" >"$$bin.log" 2>&1) \
-			|| { cat "$$bin.log"; rm -f "$$bin.log"; exit 1; }; \
-			rm -f "$$bin.log"; \
+			said=$$(cd "$$dir" && "$$bin" -test.run '^$$' -test.fuzz "^$$target\$$" -test.fuzztime $(FUZZTIME) \
+				-test.fuzzcachedir "$$inputs" 2>&1) || { printf '%s\n' "$$said"; exit 1; }; \
 		done; \
 	done
 

@@ -25,11 +25,10 @@ type impairment struct {
 // badLink joins two hosts and impairs what passes. Not every kernel has netem, and
 // this one remembers what it did.
 type badLink struct {
-	mu     sync.Mutex
-	does   impairment
-	passed int // packets, as they came in
-	lost   map[uint32]bool
-	done   impairment // how many, not shares
+	mu   sync.Mutex
+	does impairment
+	lost map[uint32]bool
+	done impairment // how many, not shares
 }
 
 func newBadLink() *badLink { return &badLink{lost: make(map[uint32]bool)} }
@@ -38,7 +37,7 @@ func newBadLink() *badLink { return &badLink{lost: make(map[uint32]bool)} }
 func (l *badLink) set(i impairment) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.does, l.done, l.passed = i, impairment{}, 0
+	l.does, l.done = i, impairment{}
 	clear(l.lost)
 }
 
@@ -119,7 +118,6 @@ func forward(to *packetPort, packet []byte) {
 func (l *badLink) impair(p []byte, random *rand.Rand) (copies int, hold bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.passed++
 	spoil := func() {
 		const outer = vxlan.EthernetLen + 20 + vxlan.UDPLen + vxlan.HeaderLen
 		if len(p) > outer {
@@ -201,7 +199,7 @@ func TestBadLink(t *testing.T) {
 						_, spoilt := link.has()
 						for n := first; n < last; n++ {
 							if got[n] == 0 && !spoilt[n] {
-								return errMissing{n}
+								return fmt.Errorf("frame %d does not arrive", n)
 							}
 						}
 						return nil
@@ -234,8 +232,3 @@ func TestBadLink(t *testing.T) {
 		})
 	}
 }
-
-// errMissing: a frame has not arrived.
-type errMissing struct{ number uint32 }
-
-func (e errMissing) Error() string { return fmt.Sprintf("frame %d does not arrive", e.number) }

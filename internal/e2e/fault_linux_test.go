@@ -30,11 +30,8 @@ type faultScene struct {
 	peer  *program // nil: the kernel's vxlan device
 	near  *packetPort
 	moved bool // the peer has its other address
-	full  rlimit
+	full  unix.Rlimit // what was in force before a fault took it away
 }
-
-// rlimit is what was in force before a fault took it away.
-type rlimit struct{ unix.Rlimit }
 
 func (s *faultScene) far() *packetPort {
 	s.t.Helper()
@@ -53,8 +50,8 @@ func (s *faultScene) startPeer() {
 // limit sets a resource limit of the running endpoint.
 func (s *faultScene) limit(resource int, most uint64) {
 	s.t.Helper()
-	must(s.t, unix.Prlimit(s.p.cmd.Process.Pid, resource, nil, &s.full.Rlimit))
-	now := s.full.Rlimit
+	must(s.t, unix.Prlimit(s.p.cmd.Process.Pid, resource, nil, &s.full))
+	now := s.full
 	now.Cur = most
 	must(s.t, unix.Prlimit(s.p.cmd.Process.Pid, resource, &now, nil))
 }
@@ -62,7 +59,7 @@ func (s *faultScene) limit(resource int, most uint64) {
 // unlimit gives back what limit took.
 func (s *faultScene) unlimit(resource int) {
 	s.t.Helper()
-	must(s.t, unix.Prlimit(s.p.cmd.Process.Pid, resource, &s.full.Rlimit, nil))
+	must(s.t, unix.Prlimit(s.p.cmd.Process.Pid, resource, &s.full, nil))
 }
 
 // flush forgets what was learned.
