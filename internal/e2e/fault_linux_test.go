@@ -29,7 +29,7 @@ type faultScene struct {
 	p     *program
 	peer  *program // nil: the kernel's vxlan device
 	near  *packetPort
-	moved bool // the peer has its other address
+	moved bool        // the peer has its other address
 	full  unix.Rlimit // what was in force before a fault took it away
 }
 
