@@ -104,7 +104,7 @@ func (d *Driver) Close() error {
 	d.tasks.Wait()
 	for _, n := range d.networks {
 		if n.roster != nil {
-			_ = n.roster.close()
+			_ = n.roster.Leave(goodbye)
 		}
 	}
 	for _, v := range d.vteps {
@@ -257,7 +257,7 @@ func (d *Driver) serve(ctx context.Context, n *network) error {
 func (n *network) down() {
 	n.up = false
 	if n.roster != nil {
-		_ = n.roster.close()
+		_ = n.roster.Leave(goodbye)
 		n.roster = nil
 	}
 }
@@ -282,7 +282,7 @@ func (d *Driver) dismantle(n *network) error {
 		errs = append(errs, d.unlink(n, e))
 	}
 	if n.roster != nil {
-		errs = append(errs, n.roster.close())
+		errs = append(errs, n.roster.Leave(goodbye))
 		n.roster = nil
 	}
 	if v := d.vteps[n.Options.Port]; v != nil {
@@ -415,13 +415,8 @@ func (d *Driver) deleteEndpoint(networkID, id string) error {
 	if err := d.unlink(n, e); err != nil {
 		return err
 	}
-	if n.roster != nil {
-		if err := n.roster.withdraw(e); err != nil {
-			return err
-		}
-	}
 	delete(n.Endpoints, id)
-	if err := d.save(n); err != nil {
+	if err := errors.Join(n.announce(), d.save(n)); err != nil {
 		n.Endpoints[id] = e
 		return err
 	}
@@ -462,11 +457,7 @@ func (d *Driver) join(r *api.JoinRequest) (*api.JoinResponse, error) {
 		return nil, err
 	}
 	e.Container = r.SandboxKey
-	err = d.save(n)
-	if err == nil && n.roster != nil {
-		err = n.roster.announce(e)
-	}
-	if err != nil {
+	if err := errors.Join(d.save(n), n.announce()); err != nil {
 		return nil, errors.Join(err, d.unlink(n, e))
 	}
 	return &api.JoinResponse{

@@ -10,6 +10,7 @@ import (
 	"regexp"
 	"strings"
 
+	"github.com/govxlan/govxlan/internal/roster"
 	"github.com/govxlan/govxlan/vxlan"
 )
 
@@ -23,9 +24,9 @@ type network struct {
 	Sandbox   string               `json:"sandbox,omitempty"`
 	Endpoints map[string]*endpoint `json:"endpoints"`
 
-	ports  *ports  // of the layout direct
-	up     bool    // its VNI is served
-	roster *roster // nil: it has no members
+	ports  *ports         // of the layout direct
+	up     bool           // its VNI is served
+	roster *roster.Roster // nil: it has no members
 }
 
 // endpoint is a container's link to a network.
