@@ -16,6 +16,7 @@ func commands() []*cobra.Command {
 		newDownCommand(),
 		newFDBCommand(),
 		newKeyCommand(),
+		newMembersCommand(),
 		newMonitorCommand(),
 		newNeighCommand(),
 		newNexthopCommand(),

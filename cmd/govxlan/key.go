@@ -5,6 +5,7 @@ import (
 	"io"
 	"strings"
 
+	"github.com/govxlan/govxlan/internal/membership"
 	"github.com/govxlan/govxlan/transport/wireguard"
 	"github.com/spf13/cobra"
 )
@@ -12,16 +13,17 @@ import (
 func newKeyCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "key",
-		Short: "Make keys for an encrypted underlay (up --wireguard)",
-		Long: `Make the keys of a WireGuard tunnel, as 'wg genkey', 'wg pubkey' and 'wg genpsk' do.
-They are 44 characters of base64. Keep private and preshared keys to yourself, in
-files of mode 0600 (umask 077).`,
+		Short: "Make keys: for an encrypted underlay (up --wireguard), for members (up --join)",
+		Long: `Make the keys of a WireGuard tunnel, as 'wg genkey', 'wg pubkey' and 'wg genpsk' do,
+and the one that members have in common, for up --key-file. They are 44 characters
+of base64. Keep all but the public ones to yourself, in files of mode 0600 (umask
+077).`,
 		Example: `  govxlan key gen
   govxlan key pub`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
-	print := func(use, short string, key func() wireguard.Key) {
+	print := func(use, short string, key func() string) {
 		cmd.AddCommand(&cobra.Command{
 			Use: use, Short: short, Args: cobra.NoArgs, Example: "  govxlan key " + use,
 			RunE: func(cmd *cobra.Command, _ []string) error {
@@ -30,8 +32,9 @@ files of mode 0600 (umask 077).`,
 			},
 		})
 	}
-	print("gen", "Print a new private key", wireguard.NewPrivateKey)
-	print("psk", "Print a new preshared key, for both ends", wireguard.NewPresharedKey)
+	print("gen", "Print a new private key", func() string { return wireguard.NewPrivateKey().String() })
+	print("psk", "Print a new preshared key, for both ends", func() string { return wireguard.NewPresharedKey().String() })
+	print("join", "Print a new key for members (up --join), the same for all", membership.NewKey)
 	cmd.AddCommand(&cobra.Command{
 		Use: "pub", Short: "Print the public key of the private key on standard input", Args: cobra.NoArgs,
 		Example: `  govxlan key gen | govxlan key pub

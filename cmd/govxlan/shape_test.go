@@ -190,6 +190,16 @@ func (fullEndpoint) Neighbours(...vxlan.VNI) []vtep.NeighbourStatus {
 func (fullEndpoint) AddVNI(context.Context, control.VNIWish) (string, error) { return "up", nil }
 func (fullEndpoint) DelVNI(vxlan.VNI) error                                  { return nil }
 func (fullEndpoint) VNIs() []control.VNI                                     { return full[[]control.VNI]() }
+func (fullEndpoint) Members() control.Membership {
+	at := netip.MustParseAddrPort("192.168.52.204:7947")
+	return control.Membership{
+		On: true, Address: at, Joins: []control.Join{{Address: "192.168.52.205", Error: "nobody listens there yet"}},
+		Members: []control.Member{{
+			Name: "hostB", Address: at, VTEP: at.Addr(), Port: 4789, State: "alive",
+			VNIs: []control.MemberVNI{{VNI: 10, Stations: []control.Station{{MAC: vxlan.MAC{2, 0, 0, 0, 0, 1}, IPs: []netip.Addr{at.Addr()}}}}},
+		}},
+	}
+}
 func (fullEndpoint) TakeOver(control.Takeover) (control.TakenOver, error) {
 	return control.TakenOver{}, nil
 }
@@ -251,6 +261,7 @@ func TestShapes(t *testing.T) {
 		{"vni-list", "vni list --json --control SOCK"},
 		{"vni-add", "vni add 11 --peer 192.168.52.204 --json --control SOCK"},
 		{"vni-del", "vni del 11 --json --control SOCK"},
+		{"members", "members --json --control SOCK"},
 		{"reload", "reload --json --control SOCK"},
 		{"config-show", "config show --json " + filepath.Join("testdata", "shapes", "config.yaml")},
 		{"version", "version --json"},

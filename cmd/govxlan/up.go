@@ -36,6 +36,10 @@ process owns one UDP port and carries many VNIs: those of --config, and those th
   # containers: the TAP is a port of their bridge, in their namespace
   govxlan up --vni 4097 --peer 192.168.52.204 --netns sandbox --bridge br0
 
+  # any number of hosts that find each other: the same line on each, and one key
+  govxlan key join > /etc/govxlan/key   # once, with umask 077; copy it to each host
+  govxlan up --vni 4097 --join 192.168.52.203 --key-file /etc/govxlan/key
+
   # all hosts of one link, by multicast
   govxlan up --vni 7 --group 239.1.1.1 --dev ens160
 
@@ -111,9 +115,13 @@ func up(ctx context.Context, source config.Source, stdout, stderr io.Writer) (er
 	}
 	d, err := daemon.Start(ctx, daemon.Options{Config: c, File: file, Source: source, Log: log, Version: version})
 	var listen *daemon.ListenError
+	var member *daemon.MemberError
 	switch {
 	case errors.As(err, &listen):
 		return explainListen(ctx, e, source.Typed, listen)
+	case errors.As(err, &member) && errors.Is(err, syscall.EADDRINUSE):
+		return fmt.Errorf("UDP or TCP port %d at %v, by which members talk, is held by %s: stop that, or choose another with --join-port, the same on all hosts",
+			member.Bind.Port(), member.Bind.Addr(), portHolder(member.Bind.Port()))
 	case err != nil:
 		return err
 	case d == nil:

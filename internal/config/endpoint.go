@@ -29,6 +29,7 @@ type Endpoint struct {
 	Queues       int // sockets of the port
 	Packet       bool
 	WireGuard    *wireguard.Config // nil: the underlay is not encrypted
+	Members      *Members          // nil: peers are not found
 	Workers      int
 	NoRing       bool
 	Datapath     vtep.Datapath
@@ -105,6 +106,9 @@ func newEndpoint(v View) (*Endpoint, error) {
 		return nil, v.Errorf("transport", "%q: give udp or packet", t)
 	}
 	if err := e.wireguard(); err != nil {
+		return nil, err
+	}
+	if err := e.members(); err != nil {
 		return nil, err
 	}
 	if err := e.threads(); err != nil {

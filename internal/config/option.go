@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"slices"
 
+	"github.com/govxlan/govxlan/internal/membership"
 	"github.com/govxlan/govxlan/vxlan"
 )
 
@@ -100,6 +101,9 @@ var Options = []Option{
 	{Name: "port", Kind: Number, Default: fmt.Sprint(vxlan.Port), Scope: OfEndpoint, Change: Restart, Usage: "UDP port to listen on and to send to"},
 	{Name: "transport", Kind: Text, Default: "udp", Scope: OfEndpoint, Change: Restart, Usage: "udp: sockets of the kernel; packet: whole packets from and to the devices"},
 	{Name: "wireguard", Kind: Text, Scope: OfEndpoint, Change: Restart, Derived: "off", Usage: "through a WireGuard tunnel, as this file of wg(8) describes it; peers are addresses in the tunnel"},
+	{Name: "join", Kind: List, Scope: OfEndpoint, Usage: "a member of the same networks to begin with, ADDR[:PORT] or a host name: all others are found through it, and it need not be there yet; repeatable"},
+	{Name: "key-file", Kind: Text, Scope: OfEndpoint, Change: Restart, Derived: "peers are not found by themselves", Usage: "the key that all members have, from 'govxlan key join': with it members find each other, and each other's VNIs and stations"},
+	{Name: "join-port", Kind: Number, Default: fmt.Sprint(membership.DefaultPort), Scope: OfEndpoint, Change: Restart, Usage: "UDP and TCP port by which members talk to each other"},
 	{Name: "source-ports", Kind: Text, Default: fmt.Sprintf("%d-%d", vxlan.SourcePortLo, vxlan.SourcePortHi), Scope: OfEndpoint, Change: Restart, Usage: "outer source ports LO-HI, by hash of the inner flow, or one port"},
 	{Name: "multicast-ttl", Kind: Number, Default: "1", Scope: OfEndpoint, Change: Restart, Usage: "TTL of what is sent to a group; above 1 VTEPs behind routers may speak too"},
 	{Name: "pmtu", Kind: Text, Default: "auto", Scope: OfEndpoint, Change: Restart, Usage: "auto: find out the MTU of the path to each peer; off: do not; N: it is N bytes, of outer IP packets, whatever routers say or hide"},

@@ -111,6 +111,7 @@ func TestOpenAPIHasEveryField(t *testing.T) {
 		"Changed": Changed{}, "FDBChanged": FDBChanged{},
 		"Sighting": vtep.Sighting{}, "PingEvent": PingEvent{}, "PingStart": PingStart{}, "PingProbe": ping.Event{},
 		"PingSummary": ping.Summary{}, "PingRTT": ping.RTT{}, "PingMTU": ping.MTU{}, "Ping?": Ping{},
+		"Membership": Membership{}, "Member": Member{},
 		"ProcessVNI": VNI{}, "VNIChanged": VNIChanged{}, "Reloaded": Reloaded{}, "VNIDifference": VNIDifference{},
 		"ConfigAnswer": ConfigAnswer{}, "Namespace": NamespaceID{},
 		// Requests: what may be left out is not what we leave out.
@@ -203,7 +204,7 @@ func TestOpenAPIDescribesAnswers(t *testing.T) {
 		ask("GET", p, "?vni=10&vni=11", "", 200)
 		ask("GET", p, "?vni=12", "", 404)
 	}
-	for _, p := range []string{"/v1/vnis", "/v1/config"} {
+	for _, p := range []string{"/v1/vnis", "/v1/config", "/v1/members"} {
 		ask("GET", p, "", "", 200)
 	}
 	ask("POST", "/v1/vnis", "", `{"verb":"add","options":{"vni":["12"],"peer":["192.168.52.204"]},"namespace":{"dev":4,"ino":5}}`, 200)

@@ -5,6 +5,8 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"net/netip"
+	"time"
 
 	"github.com/govxlan/govxlan/tap"
 	"github.com/govxlan/govxlan/vtep"
@@ -49,6 +51,16 @@ func (fakeProcess) Config() ([]byte, json.RawMessage, error) {
 	return []byte("vnis:\n  - vni: 4097\n"), json.RawMessage(`{"vnis":[{"vni":4097}]}`), nil
 }
 
+func (fakeProcess) Members() Membership {
+	at := netip.MustParseAddrPort("192.168.52.203:7947")
+	return Membership{
+		On: true, Address: at, Joins: []Join{{Address: "192.168.52.204", Error: "nobody listens there yet"}},
+		Members: []Member{{
+			Name: "hostA", Address: at, VTEP: at.Addr(), Port: 4789, Self: true, State: "alive", Since: time.Unix(0, 0),
+			VNIs: []MemberVNI{{VNI: 10, Stations: []Station{{MAC: vxlan.MAC{2, 0, 0, 0, 0, 1}, IPs: []netip.Addr{netip.MustParseAddr("10.0.1.100")}}}}},
+		}},
+	}
+}
 func (fakeProcess) TakeOver(t Takeover) (TakenOver, error) {
 	if t.Door == "" {
 		return TakenOver{}, errors.New("there is no door")

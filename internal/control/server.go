@@ -78,6 +78,7 @@ func newServer(socket *net.UnixListener, endpoint Endpoint, version string) *Ser
 	mux.HandleFunc("GET /v1/capture", s.capture)
 	if p, ok := endpoint.(Process); ok {
 		s.processRoutes(mux, p)
+		s.memberRoutes(mux, p)
 		s.takeoverRoutes(mux, p)
 	}
 	s.http = http.Server{

@@ -22,6 +22,8 @@ type Process interface {
 	Reload(context.Context) (Reloaded, error)
 	// Config is the configuration in force, as a file and as JSON.
 	Config() (yaml []byte, asJSON json.RawMessage, err error)
+	// Members are those of the networks of the process.
+	Members() Membership
 	// TakeOver hands over to another process. It answers at once, and does the
 	// rest by itself.
 	TakeOver(Takeover) (TakenOver, error)

@@ -11,6 +11,7 @@ import (
 
 	"github.com/govxlan/govxlan/internal/config"
 	"github.com/govxlan/govxlan/internal/control"
+	"github.com/govxlan/govxlan/internal/membership"
 	"github.com/govxlan/govxlan/internal/privilege"
 	"go.uber.org/zap"
 )
@@ -35,6 +36,18 @@ func (d *Daemon) Confine() error {
 		Clear: []string{filepath.Dir(socket)},
 		Ports: ports(e.Metrics, e.Pprof),
 	}
+	paths := []string{d.source.Path, e.Text("wireguard")}
+	if m := e.Members; m != nil {
+		w.Ports = append(w.Ports, m.Port, 0) // 0: whatever is free, to connect from this address
+		// Members have one port, or those of --join.
+		w.Connect = append(w.Connect, m.Port)
+		for _, j := range m.Join {
+			if _, port, err := membership.SplitJoin(j); err == nil {
+				w.Connect = append(w.Connect, port)
+			}
+		}
+		paths = append(paths, m.File)
+	}
 	if e.Dev != "" || d.any(func(s *config.Spec) bool { return len(s.Groups) > 0 }) {
 		// Sockets are bound to the device again when it is made anew.
 		w.Capabilities = append(w.Capabilities, privilege.NetRaw)
@@ -42,7 +55,7 @@ func (d *Daemon) Confine() error {
 	if e.Privileges == config.KeepNamespaces || d.any(func(s *config.Spec) bool { return s.Device.Netns != "" }) {
 		w.Capabilities = append(w.Capabilities, privilege.SysAdmin)
 	}
-	for _, path := range []string{d.source.Path, e.Text("wireguard")} {
+	for _, path := range paths {
 		if path == "" {
 			continue
 		}

@@ -13,6 +13,7 @@ import (
 
 	"github.com/govxlan/govxlan/internal/config"
 	"github.com/govxlan/govxlan/internal/control"
+	"github.com/govxlan/govxlan/internal/roster"
 	"github.com/govxlan/govxlan/transport"
 	"github.com/govxlan/govxlan/vtep"
 	"github.com/govxlan/govxlan/vxlan"
@@ -27,12 +28,15 @@ type Daemon struct {
 	endpoint *vtep.Endpoint
 	server   *control.Server
 	locals   []netip.Addr
+	joins    []netip.Addr // by which members may be found
 	downs    downWatches
 	sources  []road // that a tunnel sends by
 	version  string
 	heritage *heritage   // while it starts
 	offering atomic.Bool // another process takes over
-	started  bool        // what is made from now on stays
+	// handedOver: another process goes on.
+	handedOver atomic.Bool
+	started    bool // what is made from now on stays
 
 	source config.Source
 
@@ -41,6 +45,10 @@ type Daemon struct {
 	config    *config.Config
 	file      *config.File // nil: none
 	networks  []*network
+	roster    *roster.Roster // nil: no member, or not yet
+	// before is what a process that ends meanwhile had of members; nil: there is none
+	// to wait for.
+	before *roster.State
 }
 
 // Options say what to start.
@@ -100,7 +108,7 @@ func start(ctx context.Context, o Options, h *heritage) (made *Daemon, err error
 		}
 		return nil, err
 	}
-	unders, err := d.underlays(o.Config, peers)
+	unders, err := d.underlays(ctx, o.Config, peers)
 	if err != nil {
 		return nil, err
 	}
@@ -157,6 +165,11 @@ func start(ctx context.Context, o Options, h *heritage) (made *Daemon, err error
 			return nil, errors.Join(err, d.close())
 		}
 	}
+	if d.heritage != nil && !d.heritage.kept && e.Members != nil {
+		d.before = &d.heritage.Members // whose port is in use until it ends
+	} else if err := d.enrol(d.heritage.members()); err != nil {
+		return nil, errors.Join(err, d.close())
+	}
 	if d.server, err = d.listenControl(o.Version); err != nil {
 		return nil, errors.Join(err, d.close())
 	}
@@ -186,6 +199,9 @@ func (d *Daemon) succeed() error {
 			return err
 		}
 		h.adapt(&s, d)
+		if d.config.Endpoint.Members == nil {
+			h.Members.Without(&s)
+		}
 		d.endpoint.Restore(s)
 		d.log.Info("going on in place of another process", zap.Int("process", h.Process), zap.String("version", h.Version))
 	}
@@ -201,10 +217,12 @@ var errInterrupted = errors.New("the new process was interrupted")
 
 // underlays finds out how to reach what all VNIs send to, and with it the local
 // addresses.
-func (d *Daemon) underlays(c *config.Config, peers map[*config.Spec][]netip.AddrPort) (map[*config.Spec]*underlay, error) {
+func (d *Daemon) underlays(ctx context.Context, c *config.Config, peers map[*config.Spec][]netip.AddrPort) (map[*config.Spec]*underlay, error) {
 	d.locals = slices.Clone(c.Endpoint.Local)
 	unders := make(map[*config.Spec]*underlay)
 	w := newWay(c.Endpoint, false)
+	d.joins = joinTargets(ctx, c.Endpoint)
+	w.joins = d.joins
 	// Those that say where to send to come first: the others take what these
 	// found.
 	for _, idle := range []bool{false, true} {
@@ -261,7 +279,12 @@ func (d *Daemon) close() error {
 		n.forget()
 	}
 	d.networks = nil
-	return d.endpoint.Close()
+	// Whoever goes on has everything but the port of members: what it waits for most
+	// comes first. Else the others send no more before there is nobody to receive it.
+	if d.handedOver.Load() {
+		return errors.Join(d.endpoint.Close(), d.resign())
+	}
+	return errors.Join(d.resign(), d.endpoint.Close())
 }
 
 // Lines says of each VNI that its frames can flow.
@@ -321,6 +344,12 @@ func (d *Daemon) Run(ctx context.Context) error {
 		return d.endpoint.Run(inner)
 	})
 	tasks.Go(func() error { return d.follow(inner) })
+	if d.before != nil {
+		tasks.Go(func() error {
+			d.enrolLate(inner, *d.before)
+			return nil
+		})
+	}
 	err := tasks.Wait()
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -341,7 +370,7 @@ func (d *Daemon) look() {
 		}
 		peers[v.VNI] = list
 	}
-	w := newWay(d.config.Endpoint, true)
+	w := d.way()
 	if !d.followTunnel(w) {
 		return
 	}

@@ -19,8 +19,12 @@ type extras struct {
 // extras gathers them.
 func (d *Daemon) extras(n *network) *extras {
 	x := &extras{make(map[vxlan.VNI][]vtep.Entry), make(map[vxlan.VNI][]vtep.Neighbour)}
+	members := d.ofMembers() // theirs come again by themselves
 	for _, m := range n.spec.VNIs() {
 		for _, e := range d.userEntries(m.VNI, true) {
+			if members.HasEntry(m.VNI, e.MAC) || e.MAC.IsZero() && members.HasPeer(m.VNI, e.Remote.Addr) {
+				continue
+			}
 			if e.MAC.IsZero() && slices.Contains(n.peers, e.Remote.Addr) && e.Remote.VNI == 0 {
 				continue
 			}
@@ -29,6 +33,9 @@ func (d *Daemon) extras(n *network) *extras {
 			}
 		}
 		for _, neighbour := range d.staticNeighbours(m.VNI) {
+			if members.HasNeighbour(m.VNI, neighbour.IP) {
+				continue
+			}
 			if !slices.ContainsFunc(n.spec.ARP.Neighbours, func(own vtep.Neighbour) bool { return own.IP == neighbour.IP }) {
 				x.neighbours[m.VNI] = append(x.neighbours[m.VNI], neighbour)
 			}

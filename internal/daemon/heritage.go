@@ -8,6 +8,7 @@ import (
 	"github.com/govxlan/govxlan/fdb"
 	"github.com/govxlan/govxlan/internal/config"
 	"github.com/govxlan/govxlan/internal/neighbour"
+	"github.com/govxlan/govxlan/internal/roster"
 	"github.com/govxlan/govxlan/tap"
 	"github.com/govxlan/govxlan/vtep"
 	"github.com/govxlan/govxlan/vxlan"
@@ -29,6 +30,8 @@ type testament struct {
 	// Control is the path of the control socket, of which the last descriptor
 	// is; "" without.
 	Control string `json:"control,omitempty"`
+	// Members is what the tables have on account of members alone.
+	Members roster.State `json:"members"`
 	// State is there when all comes at once.
 	State *vtep.State `json:"state,omitempty"`
 }
@@ -127,7 +130,7 @@ func (d *Daemon) makeOneAdded(t *networkTestament) error {
 	if err := config.Fit(append(d.specs(), s)); err != nil {
 		return err
 	}
-	under, err := newWay(d.config.Endpoint, true).find(s, t.Peers, d.locals)
+	under, err := d.way().find(s, t.Peers, d.locals)
 	if err != nil {
 		return err
 	}
@@ -139,6 +142,14 @@ func (d *Daemon) makeOneAdded(t *networkTestament) error {
 		n.origin = fromRequest
 	}
 	return err
+}
+
+// members is what the tables have of members; nothing where nothing was left.
+func (h *heritage) members() (s roster.State) {
+	if h != nil {
+		s = h.Members
+	}
+	return s
 }
 
 // conn takes the descriptors of the sockets.

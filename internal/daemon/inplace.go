@@ -59,6 +59,7 @@ func (d *Daemon) change(p *plan, n *network, s *config.Spec, peers []netip.AddrP
 			f.set, f.fits = n.device.MTU(), under.overlayMTU
 		}
 		n.spec, n.peers, n.origin = s, peers, fromStart
+		d.enlistAgain(n)
 		f.look(under.overlayMTU)
 	})
 	if len(c.names) == 0 {

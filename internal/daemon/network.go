@@ -95,6 +95,9 @@ func (d *Daemon) makeOn(open Opener, s *config.Spec, peers []netip.AddrPort, und
 		}
 	}
 	d.networks = append(d.networks, n)
+	if err := d.enlist(n); err != nil {
+		return nil, errors.Join(err, d.remove(n))
+	}
 	if d.started {
 		d.persist(n) // else at the end of the start, which may fail
 	}
@@ -185,6 +188,7 @@ func (n *network) forget() {
 // remove ends a network and removes its device. d.mu is held.
 func (d *Daemon) remove(n *network) error {
 	n.unwatch()
+	d.strike(n)
 	var errs []error
 	if n.spec.Persist {
 		// Whoever removes a VNI wants the device gone.
@@ -219,6 +223,9 @@ func (d *Daemon) line(n *network) string {
 	}
 	if len(groups) > 0 {
 		line += " groups " + strings.Join(groups, ",") + " dev " + n.spec.Groups[0].Device
+	}
+	if m := d.config.Endpoint.Members; m != nil && follows(n.spec) {
+		line += " members at " + netip.AddrPortFrom(d.locals[0], m.Port).String()
 	}
 	line += fmt.Sprintf(" mtu %d mac %v", n.device.MTU(), n.device.MAC())
 	if trunk := n.spec.TrunkWords(); trunk != "" {

@@ -25,6 +25,7 @@ func (p process) DelVNI(v vxlan.VNI) error                                 { ret
 func (p process) VNIs() []control.VNI                                      { return p.daemon.VNIs() }
 func (p process) Reload(ctx context.Context) (control.Reloaded, error)     { return p.daemon.Reload(ctx) }
 func (p process) Config() (yaml []byte, asJSON json.RawMessage, err error) { return p.daemon.Config() }
+func (p process) Members() control.Membership                              { return p.daemon.Members() }
 func (p process) TakeOver(t control.Takeover) (control.TakenOver, error) {
 	return p.daemon.TakeOver(t)
 }

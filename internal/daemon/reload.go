@@ -133,7 +133,7 @@ func (d *Daemon) prepare(p *plan, peers map[*config.Spec][]netip.AddrPort) error
 	if err := d.compareEndpoint(p); err != nil {
 		return err
 	}
-	w := newWay(d.config.Endpoint, true)
+	w := d.way()
 	named := make(map[*network]*config.Spec)
 	unders := make(map[*config.Spec]*underlay)
 	after := slices.Clone(p.config.Specs) // what there will be
@@ -258,7 +258,7 @@ func (d *Daemon) compareEndpoint(p *plan) error {
 	var names []string
 	for i := range config.Options {
 		o := &config.Options[i]
-		if o.Scope != config.OfEndpoint && o.Scope != config.OfBoth || was.Text(o.Name) == is.Text(o.Name) {
+		if o.Scope != config.OfEndpoint && o.Scope != config.OfBoth || was.Text(o.Name) == is.Text(o.Name) && slices.Equal(was.List(o.Name), is.List(o.Name)) {
 			continue
 		}
 		switch {
@@ -270,6 +270,12 @@ func (d *Daemon) compareEndpoint(p *plan) error {
 			})
 			p.done.Endpoint = append(p.done.Endpoint, o.Name)
 			p.settle = append(p.settle, func() { is.LogLevel = was.LogLevel })
+		case o.Name == "join" && was.Members != nil && is.Members != nil:
+			set := func(m *config.Members) func() error {
+				return func() error { return d.join(m) }
+			}
+			p.place = append(p.place, step{do: set(is.Members), undo: set(was.Members)})
+			p.done.Endpoint = append(p.done.Endpoint, o.Name)
 		case o.Name == "local" && len(is.Local) > 0 && sameSet(is.Local, d.locals):
 		default:
 			names = append(names, o.Name)
@@ -277,6 +283,9 @@ func (d *Daemon) compareEndpoint(p *plan) error {
 	}
 	if !was.SameTunnel(is) {
 		names = append(names, "what is in the file of wireguard")
+	}
+	if !was.SameKey(is) && was.Text("key-file") == is.Text("key-file") {
+		names = append(names, "the key in "+is.Text("key-file"))
 	}
 	is.WireGuard = was.WireGuard // with names resolved
 	if len(p.settle) == 0 {

@@ -63,10 +63,12 @@ func (d *Daemon) live(n *network) config.Values {
 	if err != nil {
 		return values // gone this moment
 	}
+	members := d.ofMembers() // which no option made
 	var peers []netip.AddrPort
 	var entries []string
 	for _, r := range list {
 		switch {
+		case r.VNI == 0 && members.HasPeer(n.spec.VNI, r.Addr):
 		case r.Addr.Addr().IsMulticast():
 			// Groups come from flags and files alone.
 		case r.VNI != 0:
@@ -83,6 +85,9 @@ func (d *Daemon) live(n *network) config.Values {
 		values["peer"] = config.Value{Texts: words, Places: make([]config.Place, 1)}
 	}
 	for _, e := range d.userEntries(n.spec.VNI, false) {
+		if members.HasEntry(n.spec.VNI, e.MAC) {
+			continue
+		}
 		entries = append(entries, entryWords(e, port))
 	}
 	var own []string
@@ -95,7 +100,9 @@ func (d *Daemon) live(n *network) config.Values {
 		values["fdb"] = config.Value{Texts: entries, Places: make([]config.Place, 1)}
 	}
 	if n.spec.ARP.Mode != vtep.ARPFlood {
-		neighbours := d.staticNeighbours(n.spec.VNI)
+		neighbours := slices.DeleteFunc(d.staticNeighbours(n.spec.VNI), func(own vtep.Neighbour) bool {
+			return members.HasNeighbour(n.spec.VNI, own.IP)
+		})
 		if !sameSet(neighbours, n.spec.ARP.Neighbours) {
 			words := []string{}
 			for _, n := range neighbours {

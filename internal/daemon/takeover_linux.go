@@ -53,7 +53,7 @@ func hear(c *handover.Channel, ok func(word) bool, within time.Duration) error {
 // bequeath writes down how everything is configured, with the descriptors. d.mu
 // is held.
 func (d *Daemon) bequeath() (testament, []int, error) {
-	t := testament{Format: heritageFormat, Version: d.version, Process: os.Getpid()}
+	t := testament{Format: heritageFormat, Version: d.version, Process: os.Getpid(), Members: d.ofMembers()}
 	var fds []int
 	var err error
 	if t.Descriptors, fds, err = d.endpoint.Descriptors(); err != nil {
@@ -135,6 +135,7 @@ func (d *Daemon) offer(c *handover.Channel, log *zap.Logger) error {
 			return err
 		}
 		d.server.Keep(false)
+		d.handedOver.Store(true)
 		log.Info("taken over by another process", zap.Duration("paused", time.Since(since)))
 		return nil
 	})
@@ -243,7 +244,9 @@ func (d *Daemon) keep() error {
 		t.Descriptors, t.State = now, &s
 		// Behind those that the next process goes on with: it closes these when it
 		// carries frames itself.
-		return handover.Keep(t, append(fds, d.endpoint.Programs()...))
+		err := handover.Keep(t, append(fds, d.endpoint.Programs()...))
+		d.handedOver.Store(err == nil)
+		return err
 	})
 }
 

@@ -13,8 +13,17 @@ import (
 type way struct {
 	endpoint *config.Endpoint
 	fixed    bool // local addresses cannot become more: the sockets are open
-	roads    map[netip.Addr]road
-	devices  map[string]deviceAddrs
+	// joins are members to be found, for those VNIs that have nobody else to send to.
+	joins   []netip.Addr
+	roads   map[netip.Addr]road
+	devices map[string]deviceAddrs
+}
+
+// way is one look with the sockets as they are open.
+func (d *Daemon) way() *way {
+	w := newWay(d.config.Endpoint, true)
+	w.joins = d.joins
+	return w
 }
 
 // road is the route to one address.
@@ -22,6 +31,7 @@ type road struct {
 	source netip.Addr
 	mtu    int
 	device string
+	here   bool // it is an address of this host
 	err    error
 }
 

@@ -10,6 +10,7 @@ import (
 
 	"github.com/govxlan/govxlan/internal/config"
 	"github.com/vishvananda/netlink"
+	"golang.org/x/sys/unix"
 )
 
 // find asks the routing table for what the configuration leaves open: local
@@ -47,6 +48,13 @@ func (w *way) find(spec *config.Spec, peers []netip.AddrPort, local []netip.Addr
 	for _, peer := range peers {
 		if err := w.route(u, peer.Addr()); err != nil {
 			return nil, err
+		}
+	}
+	if len(peers) == 0 && len(spec.Groups) == 0 {
+		for _, a := range w.joins {
+			// One that cannot be reached now is not the only one, perhaps; and it is
+			// tried again for ever.
+			w.towards(u, a)
 		}
 	}
 	if len(u.local) == 0 {
@@ -177,6 +185,25 @@ func (w *way) route(u *underlay, to netip.Addr) error {
 	return nil
 }
 
+// towards takes the same from the way to a member, as far as there is one. This host
+// itself may be among those to join.
+func (w *way) towards(u *underlay, to netip.Addr) {
+	r, ok := w.roads[to]
+	if !ok {
+		r = w.ask(u, to)
+		w.roads[to] = r
+	}
+	if r.err != nil || w.fixed && !u.hasFamily(to) {
+		return
+	}
+	if len(u.local) == 0 && r.source.IsValid() {
+		u.local = append(u.local, r.source)
+	}
+	if !r.here && u.hasFamily(to) {
+		u.fit(r.mtu, to, r.device)
+	}
+}
+
 // ask asks the routing table for the way to one peer.
 func (w *way) ask(u *underlay, to netip.Addr) (found road) {
 	dev := w.endpoint.Dev
@@ -201,6 +228,7 @@ func (w *way) ask(u *underlay, to netip.Addr) (found road) {
 		return road{err: fmt.Errorf("no route to peer %v (%v): check 'ip route get %v', or give --dev or --local", to, errOrNone(err), to)}
 	}
 	r := routes[0]
+	found.here = r.Type == unix.RTN_LOCAL
 	if src, ok := netip.AddrFromSlice(r.Src); ok {
 		found.source = src.Unmap()
 		if found.source.Is6() && found.source.IsLinkLocalUnicast() {

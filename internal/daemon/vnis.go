@@ -54,7 +54,7 @@ func (d *Daemon) AddVNIOn(ctx context.Context, wish control.VNIWish, open Opener
 	if err := config.Fit(append(d.specs(), s)); err != nil {
 		return "", err
 	}
-	under, err := newWay(d.config.Endpoint, true).find(s, peers, d.locals)
+	under, err := d.way().find(s, peers, d.locals)
 	if err != nil {
 		return "", err
 	}
@@ -155,6 +155,7 @@ func (d *Daemon) reap() {
 		if there[n.spec.VNI] {
 			return false
 		}
+		d.strike(n)
 		n.forget()
 		return true
 	})

@@ -80,6 +80,7 @@ func Examine(ctx context.Context, cfg Config) Report {
 	x.checkRoutes()
 	x.ask()
 	x.checkTunnel()
+	x.checkMembers()
 	x.checkFirewall()
 	x.checkConntrack()
 	x.checkChecksums()

@@ -71,8 +71,8 @@ func (m *Membership) Joins() []JoinStatus {
 
 // keepJoining tries all addresses at which no member is, for ever.
 func (m *Membership) keepJoining() {
-	tick := time.NewTicker(m.tempo.rejoin)
-	defer tick.Stop()
+	// Hosts that start at once find each other at once.
+	pause := m.tempo.rejoin / 16
 	for {
 		var tries sync.WaitGroup
 		m.mu.Lock()
@@ -88,8 +88,9 @@ func (m *Membership) keepJoining() {
 		select {
 		case <-m.ctx.Done():
 			return
-		case <-tick.C:
+		case <-time.After(pause):
 		}
+		pause = min(2*pause, m.tempo.rejoin)
 	}
 }
 

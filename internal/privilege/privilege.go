@@ -84,8 +84,9 @@ type Wish struct {
 	// open; of Clear, directories, it may remove files. What does not exist is
 	// left out.
 	Read, Write, Clear []string
-	// Ports that it may still bind TCP sockets to.
-	Ports []uint16
+	// Ports that it may still bind TCP sockets to, and Connect, of others, that it may
+	// connect them to.
+	Ports, Connect []uint16
 }
 
 // Status is what a process has.

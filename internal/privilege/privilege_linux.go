@@ -66,6 +66,9 @@ func confine(w Wish) error {
 	for _, p := range w.Ports {
 		rules = append(rules, landlock.BindTCP(p))
 	}
+	for _, p := range w.Connect {
+		rules = append(rules, landlock.ConnectTCP(p))
+	}
 	for _, set := range []struct {
 		paths     []string
 		dir, file landlock.AccessFSSet

@@ -147,12 +147,15 @@ func (r *Roster) follow(v vxlan.VNI) {
 	}
 }
 
-// DelVNI ends that. It is for a VNI that is gone: its tables are not touched.
+// DelVNI ends that, and takes out of the tables what members said.
 func (r *Roster) DelVNI(v vxlan.VNI) error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if r.vnis[v] == nil {
 		return nil
+	}
+	for _, m := range r.told {
+		r.apply(v, membership.Change{Was: m})
 	}
 	delete(r.vnis, v)
 	return r.tell.DelVNI(v)

@@ -203,6 +203,10 @@ func TestRefresh(t *testing.T) {
 	check(t, s.endpoint.DelNeighbour(vni, ip1))
 	s.tables()
 	s.Refresh(vni)
+	defer func() {
+		check(t, s.DelVNI(vni))
+		s.tables()
+	}()
 	s.tables("flood 192.168.52.204:4789", "02:42:0a:00:01:67 192.168.52.204:4789", "10.0.1.103 02:42:0a:00:01:67")
 }
 
