@@ -37,7 +37,7 @@ func Run(ctx context.Context, c Config) (r *Report, err error) {
 	}
 	ch.busy = append(ch.busy, make(chan struct{}, 1)) // the kernel has nobody to be asked
 	m := &maker{site: s, traffic: t, churn: ch, random: random}
-	look := &sampler{site: s, traffic: t}
+	look := newSampler(s, t)
 
 	all, stop := context.WithTimeout(ctx, c.Time+warm)
 	defer stop()

@@ -26,9 +26,12 @@ type sampler struct {
 	was     map[string]uint64
 }
 
+func newSampler(s *site, t *traffic) *sampler {
+	return &sampler{site: s, traffic: t, reasons: make(map[string]uint64), was: make(map[string]uint64)}
+}
+
 // run takes samples until ctx is done, and one more.
 func (s *sampler) run(ctx context.Context) {
-	s.reasons, s.was = make(map[string]uint64), make(map[string]uint64)
 	tick := time.NewTicker(sampleEvery)
 	defer tick.Stop()
 	for {

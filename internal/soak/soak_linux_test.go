@@ -82,6 +82,20 @@ func TestSoakInterrupted(t *testing.T) {
 	}
 }
 
+// A soak that ends before traffic flows everywhere says so in its report.
+func TestSoakUnsettled(t *testing.T) {
+	netlabtest.Root(t)
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	r, err := Run(ctx, Config{Binary: program(t), Time: time.Hour})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(r.Errors) != 1 || !strings.Contains(r.Errors[0], context.Canceled.Error()) {
+		t.Errorf("errors %q", r.Errors)
+	}
+}
+
 // signal tells that something was written.
 type signal chan struct{}
 
