@@ -20,6 +20,7 @@ func commands() []*cobra.Command {
 		newMonitorCommand(),
 		newNeighCommand(),
 		newNexthopCommand(),
+		newOverlayCommand(),
 		newPeerCommand(),
 		newPingCommand(),
 		newReloadCommand(),

@@ -13,6 +13,7 @@ import (
 	"github.com/spf13/cobra"
 	"golang.org/x/term"
 
+	"github.com/govxlan/govxlan/internal/dockeroverlay"
 	"github.com/govxlan/govxlan/internal/explain"
 	"github.com/govxlan/govxlan/internal/explain/input"
 	"github.com/govxlan/govxlan/vxlan"
@@ -25,6 +26,7 @@ type decodeFlags struct {
 	vni     string
 	limit   int
 	inner   bool
+	names   []string
 	summary bool
 	json    bool
 	hex     bool
@@ -83,11 +85,13 @@ asked for, or the file is damaged; 2 on wrong usage.`,
 	flags.StringVar(&f.vni, "vni", "", "only packets with VNI `N`")
 	flags.IntVar(&f.limit, "limit", 0, "end after `N` packets (0: all)")
 	flags.BoolVar(&f.inner, "inner", false, "only the inner frames")
+	flags.StringSliceVar(&f.names, "names", nil, "say which container an address is, by `FILE` from 'overlay inspect --json'; repeatable")
 	flags.BoolVar(&f.summary, "summary", false, "one line a packet")
 	flags.BoolVar(&f.json, "json", false, "one JSON object a packet")
 	flags.BoolVarP(&f.hex, "hex", "x", false, "all bytes in hex too, the layers marked")
 	flags.StringVar(&f.color, "color", "auto", "colour `WHEN`: auto, always or never")
 	flags.Lookup("port").DefValue = "" // not "[]"
+	flags.Lookup("names").DefValue = ""
 	for flag, words := range map[string][]string{
 		"from":  {"ethernet", "ip", "vxlan"},
 		"color": {"auto", "always", "never"},
@@ -136,6 +140,10 @@ func (f *decodeFlags) check(vniGiven bool) error {
 
 // run reads and explains packets until the input ends.
 func (f *decodeFlags) run(cmd *cobra.Command, args []string) error {
+	names, err := dockeroverlay.Names(f.names...)
+	if err != nil {
+		return fmt.Errorf("--names: %w", err)
+	}
 	r, name, closer, err := openPackets(args, cmd.InOrStdin())
 	if err != nil {
 		return err
@@ -181,6 +189,7 @@ func (f *decodeFlags) run(cmd *cobra.Command, args []string) error {
 			continue
 		}
 		tally.shown++
+		e.Name(names)
 		if err := f.show(out, e, style); err != nil {
 			return err
 		}

@@ -11,6 +11,7 @@ import (
 	"syscall"
 
 	"github.com/govxlan/govxlan/internal/config"
+	"github.com/govxlan/govxlan/internal/dockeroverlay"
 	"github.com/govxlan/govxlan/internal/doctor"
 	"github.com/spf13/cobra"
 )
@@ -20,6 +21,7 @@ func newDoctorCommand() *cobra.Command {
 	var vni vniFlag
 	var peers []string
 	var port uint16
+	var docker, sandboxes string
 	cmd := &cobra.Command{
 		Use:   "doctor [flags]",
 		Short: "Find out why an overlay does not work, and what mends it",
@@ -30,6 +32,7 @@ finding says whether it is well, and with which command it is mended.
 It changes nothing, and ends with status 0 unless something fails.`,
 		Example: `  govxlan doctor
   govxlan doctor --peer 192.168.52.204 --vni 4097
+  govxlan doctor --docker
   govxlan doctor --json | jq '.findings[] | select(.state != "ok")'`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
@@ -59,6 +62,9 @@ It changes nothing, and ends with status 0 unless something fails.`,
 			} else {
 				cfg.Peers = portsOf(cfg.Peers, port)
 			}
+			if docker != "" {
+				cfg.Overlays, _, cfg.OverlayError = dockeroverlay.Inspect(ctx, dockeroverlay.Options{Sandboxes: sandboxes, Docker: docker})
+			}
 			r := doctor.Examine(ctx, cfg)
 			if ctx.Err() != nil {
 				return errors.New("interrupted before all was checked")
@@ -80,6 +86,9 @@ It changes nothing, and ends with status 0 unless something fails.`,
 	f.add(cmd)
 	vni.add(cmd, "only this VNI")
 	cmd.Flags().StringSliceVar(&peers, "peer", nil, "look at the way to this VTEP, ADDR[:PORT] or a host name; repeatable (default: all peers of the endpoint)")
+	cmd.Flags().StringVar(&docker, "docker", "", "look at Docker's own overlay networks too, by its socket (default: "+dockeroverlay.DefaultDocker+")")
+	cmd.Flags().Lookup("docker").NoOptDefVal = dockeroverlay.DefaultDocker
+	cmd.Flags().StringVar(&sandboxes, "sandboxes", dockeroverlay.DefaultSandboxes, "where Docker keeps its network namespaces, for --docker")
 	cmd.Flags().Uint16Var(&port, "port", 4789, "UDP port, where no endpoint runs")
 	return cmd
 }

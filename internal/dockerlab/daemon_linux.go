@@ -92,12 +92,16 @@ func (d *Daemon) run(ctx context.Context) error {
 // system, where overlay2 wants to be on one that is no overlay itself.
 func (d *Daemon) dockerd() []string {
 	return []string{
-		"dockerd", "--data-root", filepath.Join(d.dir, "data"), "--exec-root", filepath.Join(d.dir, "exec"), "--host", d.host(),
+		"dockerd", "--data-root", filepath.Join(d.dir, "data"), "--exec-root", filepath.Join(d.dir, "exec"), "--host", d.Host(),
 		"--pidfile", filepath.Join(d.dir, "pid"), "--log-level", "warn", "--iptables=false", "--storage-driver", "vfs", "--shutdown-timeout", "1",
 	}
 }
 
-func (d *Daemon) host() string { return "unix://" + filepath.Join(d.dir, "docker.sock") }
+// Host is where it answers.
+func (d *Daemon) Host() string { return "unix://" + filepath.Join(d.dir, "docker.sock") }
+
+// Sandboxes is where it keeps network namespaces, in its own view of the files.
+func (d *Daemon) Sandboxes() string { return filepath.Join(d.dir, "exec", "netns") }
 
 // Namespace is its host's.
 func (d *Daemon) Namespace() *netlab.Namespace { return d.ns }
@@ -109,7 +113,7 @@ func (d *Daemon) Docker(ctx context.Context, args ...string) (string, error) {
 }
 
 func (d *Daemon) docker(ctx context.Context, in io.Reader, args ...string) (string, error) {
-	cmd := exec.CommandContext(ctx, "docker", append([]string{"--host", d.host()}, args...)...)
+	cmd := exec.CommandContext(ctx, "docker", append([]string{"--host", d.Host()}, args...)...)
 	cmd.Stdin = in
 	var out, failure bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &out, &failure

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/govxlan/govxlan/internal/control"
+	"github.com/govxlan/govxlan/internal/dockeroverlay"
 	"github.com/govxlan/govxlan/internal/ping"
 	"github.com/govxlan/govxlan/internal/reach"
 	"github.com/govxlan/govxlan/vtep"
@@ -25,6 +26,10 @@ type Config struct {
 	Peers []netip.AddrPort
 	// VNI to look at; nil: all.
 	VNI *vxlan.VNI
+	// Overlays are Docker's own overlay networks, if they are to be looked at, and
+	// OverlayError is why there are none.
+	Overlays     []dockeroverlay.Network
+	OverlayError error
 	// Port, where no endpoint runs. 0 = 4789.
 	Port uint16
 }
@@ -81,6 +86,7 @@ func Examine(ctx context.Context, cfg Config) Report {
 	x.ask()
 	x.checkTunnel()
 	x.checkMembers()
+	x.checkOverlays()
 	x.checkFirewall()
 	x.checkConntrack()
 	x.checkChecksums()

@@ -31,9 +31,14 @@ type dockerNode struct {
 // them.
 func newDockerNodes(t *testing.T, label string, drivers bool) []*dockerNode {
 	t.Helper()
+	return dockerNodesOn(t, newHosts(t, label, 2, wiring{}), drivers)
+}
+
+func dockerNodesOn(t *testing.T, hosts []*host, drivers bool) []*dockerNode {
+	t.Helper()
 	var nodes []*dockerNode
 	var starts errgroup.Group
-	for i, h := range newHosts(t, label, 2, wiring{}) {
+	for i, h := range hosts {
 		must(t, h.AddRoute("0.0.0.0/0", "", "ens160"))
 		dir, err := os.MkdirTemp("", "gvxdk")
 		must(t, err)
