@@ -64,7 +64,7 @@ func (d *docker) get(ctx context.Context, path string, to any) error {
 	}
 	defer resp.Body.Close()
 	if resp.StatusCode != http.StatusOK {
-		return fmt.Errorf("Docker answers %s to %s", resp.Status, path)
+		return fmt.Errorf("the daemon answers %s to %s", resp.Status, path)
 	}
 	return json.NewDecoder(io.LimitReader(resp.Body, mostAnswer)).Decode(to)
 }
