@@ -5,9 +5,10 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"iter"
+	"maps"
 	"os"
 	"os/signal"
-	"reflect"
 	"strings"
 	"syscall"
 	"time"
@@ -185,12 +186,12 @@ func line(now, last *sample) statsLine {
 	if last != nil {
 		elapsed = now.at.Sub(last.at)
 		l.Interval = vtep.Seconds(elapsed.Round(time.Millisecond).Seconds())
-		l.Rates = rates(&now.Counters, &last.Counters, elapsed)
+		l.Rates = rates(now.Counters.All(), last.Counters.All(), elapsed)
 	}
 	for i := range now.VNIs {
 		v := statsLineVNI{VNIStats: now.VNIs[i]}
 		if was := last.vniCounters(v.VNI); was != nil {
-			v.Rates = rates(&v.Counters, was, elapsed)
+			v.Rates = rates(v.Counters.All(), was.All(), elapsed)
 		}
 		l.VNIs = append(l.VNIs, v)
 	}
@@ -198,11 +199,11 @@ func line(now, last *sample) statsLine {
 }
 
 // rates are how much more a second there is of each counter.
-func rates[C vtep.Counters | vtep.EndpointCounters](now, was *C, elapsed time.Duration) map[string]float64 {
+func rates(now, was iter.Seq2[string, uint64], elapsed time.Duration) map[string]float64 {
 	m := make(map[string]float64)
-	before := values(was)
-	for i, c := range values(now) {
-		m[c.name] = rate(c.value, before[i].value, elapsed)
+	before := maps.Collect(was)
+	for name, n := range now {
+		m[name] = rate(n, before[name], elapsed)
 	}
 	return m
 }
@@ -215,22 +216,6 @@ func rate(now, was uint64, elapsed time.Duration) float64 {
 	return float64(now-was) / elapsed.Seconds()
 }
 
-// value is a counter's.
-type value struct {
-	name  string
-	value uint64
-}
-
-// values are those of a struct of counters, by their names in JSON.
-func values[C vtep.Counters | vtep.EndpointCounters](c *C) []value {
-	v := reflect.ValueOf(c).Elem()
-	all := make([]value, v.NumField())
-	for i := range all {
-		all[i] = value{v.Type().Field(i).Tag.Get("json"), v.Field(i).Uint()}
-	}
-	return all
-}
-
 // table is a sample in at most 80 columns, with rates if there is one to compare
 // with.
 func (f *statsFlags) table(now, last *sample) string {
@@ -239,7 +224,7 @@ func (f *statsFlags) table(now, last *sample) string {
 	if last != nil {
 		elapsed = now.at.Sub(last.at)
 	}
-	block := func(title string, counters, before []value) {
+	block := func(title string, counters iter.Seq2[string, uint64], before map[string]uint64) {
 		head := fmt.Sprintf("%-30s%20s", title, "total")
 		if last != nil {
 			head += fmt.Sprintf("%16s", "a second")
@@ -247,13 +232,13 @@ func (f *statsFlags) table(now, last *sample) string {
 		fmt.Fprintln(&b, head)
 		// Drops last, where the eye ends.
 		for _, drops := range []bool{false, true} {
-			for i, c := range counters {
-				if strings.Contains(c.name, "_drop_") != drops || !f.all && c.value == 0 && !always[c.name] {
+			for name, n := range counters {
+				if strings.Contains(name, "_drop_") != drops || !f.all && n == 0 && !always[name] {
 					continue
 				}
-				fmt.Fprintf(&b, "  %-28s%20s", c.name, amount(c.name, float64(c.value)))
+				fmt.Fprintf(&b, "  %-28s%20s", name, amount(name, float64(n)))
 				if before != nil {
-					fmt.Fprintf(&b, "%16s", amount(c.name, rate(c.value, before[i].value, elapsed)))
+					fmt.Fprintf(&b, "%16s", amount(name, rate(n, before[name], elapsed)))
 				}
 				fmt.Fprintln(&b)
 			}
@@ -261,19 +246,19 @@ func (f *statsFlags) table(now, last *sample) string {
 	}
 	for i := range now.VNIs {
 		v := &now.VNIs[i]
-		var before []value
+		var before map[string]uint64
 		if was := last.vniCounters(v.VNI); was != nil {
-			before = values(was)
+			before = maps.Collect(was.All())
 		}
-		block(fmt.Sprintf("vni %v", v.VNI), values(&v.Counters), before)
+		block(fmt.Sprintf("vni %v", v.VNI), v.Counters.All(), before)
 		fmt.Fprintln(&b)
 	}
-	var before []value
+	var before map[string]uint64
 	if last != nil {
-		before = values(&last.Counters)
+		before = maps.Collect(last.Counters.All())
 	}
 	if now.Counters != (vtep.EndpointCounters{}) || f.all {
-		block("of no vni", values(&now.Counters), before)
+		block("of no vni", now.Counters.All(), before)
 		return b.String()
 	}
 	return strings.TrimSuffix(b.String(), "\n")
@@ -295,9 +280,9 @@ func amount(name string, n float64) string {
 
 // hint says where to read on, if anything was lost.
 func (f *statsFlags) hint(s *vtep.Stats) string {
-	lost := drops(s.Counters) != ""
+	lost := drops(s.Counters.Drops()) != ""
 	for i := range s.VNIs {
-		lost = lost || drops(s.VNIs[i].Counters) != ""
+		lost = lost || drops(s.VNIs[i].Counters.Drops()) != ""
 	}
 	if !lost {
 		return ""

@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"iter"
 	"slices"
 	"strconv"
 	"strings"
@@ -112,7 +113,7 @@ func printStatus(w io.Writer, s control.Status, all bool) error {
 	if err := printTunnel(w, s.Tunnel); err != nil {
 		return err
 	}
-	if d := drops(s.Counters); d != "" {
+	if d := drops(s.Counters.Drops()); d != "" {
 		fmt.Fprint(w, wrap(d, "  dropped before any VNI: "))
 	}
 	if !all && len(s.VNIs) > mostVNIs {
@@ -132,7 +133,7 @@ func printStatus(w io.Writer, s control.Status, all bool) error {
 			fmt.Fprintf(w, "  arp %s  neighbours %d  answered %d\n", v.ARP, v.Neighbours, v.Counters.TxARPAnswered)
 		}
 		fmt.Fprintf(w, "  rx %d frames %s  tx %d frames %s\n", v.Counters.RxFrames, size(v.Counters.RxBytes), v.Counters.TxFrames, size(v.Counters.TxBytes))
-		if d := drops(v.Counters); d != "" {
+		if d := drops(v.Counters.Drops()); d != "" {
 			fmt.Fprint(w, wrap(d, "  dropped: "))
 		}
 		for _, g := range v.Multicast {
@@ -234,46 +235,24 @@ func duration(s vtep.Seconds) time.Duration {
 	return d.Round(100 * time.Millisecond)
 }
 
-// drops lists the counters above zero whose names say drop, as "reason N".
-// The names are those of the JSON form, so that both say the same.
-func drops(counters any) string {
+// drops lists those above zero, as "reason N". The names are those of the JSON form,
+// so that both say the same.
+func drops(all iter.Seq2[string, uint64]) string {
 	var list []string
-	eachDrop(counters, func(name string, n float64) {
+	for name, n := range all {
 		if n > 0 {
-			list = append(list, fmt.Sprintf("%s %.0f", name, n))
+			list = append(list, fmt.Sprintf("%s %d", name, n))
 		}
-	})
+	}
 	return strings.Join(list, ", ")
 }
 
 // dropped is how many frames were dropped, for whatever reason.
-func dropped(counters any) (sum uint64) {
-	eachDrop(counters, func(_ string, n float64) { sum += uint64(n) })
+func dropped(c vtep.Counters) (sum uint64) {
+	for _, n := range c.Drops() {
+		sum += n
+	}
 	return sum
-}
-
-// eachDrop calls f with every counter whose name in JSON says drop, in order.
-func eachDrop(counters any, f func(name string, n float64)) {
-	b, err := json.Marshal(counters)
-	if err != nil {
-		return // counters are numbers
-	}
-	d := json.NewDecoder(strings.NewReader(string(b)))
-	var name string
-	for {
-		token, err := d.Token()
-		if err != nil {
-			return
-		}
-		switch v := token.(type) {
-		case string:
-			name = v
-		case float64:
-			if strings.Contains(name, "_drop_") {
-				f(name, v)
-			}
-		}
-	}
 }
 
 // count is a number: as it is while it is short, else with three figures.

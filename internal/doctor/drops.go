@@ -1,11 +1,10 @@
 package doctor
 
 import (
-	"encoding/json"
 	"fmt"
+	"iter"
 	"maps"
 	"slices"
-	"strings"
 
 	"github.com/govxlan/govxlan/vtep"
 )
@@ -41,8 +40,8 @@ func (x *examination) checkDrops() {
 		}
 	}
 	// The rest by what was added since the examination began.
-	before := grown(x.Status.Counters, now.Counters)
-	past := sum(now.Counters)
+	before := grown(x.Status.Counters.Drops(), now.Counters.Drops())
+	past := sum(now.Counters.Drops())
 	tell := func(v *vtep.VNIStatus, grown map[string]uint64) {
 		var f Finding
 		if v != nil {
@@ -61,10 +60,10 @@ func (x *examination) checkDrops() {
 	tell(nil, before)
 	for i := range now.VNIs {
 		v := &now.VNIs[i]
-		past += sum(v.Counters)
+		past += sum(v.Counters.Drops())
 		for j := range x.Status.VNIs {
 			if was := &x.Status.VNIs[j]; was.VNI == v.VNI && (x.VNI == nil || *x.VNI == v.VNI) {
-				tell(v, grown(was.Counters, v.Counters))
+				tell(v, grown(was.Counters.Drops(), v.Counters.Drops()))
 			}
 		}
 	}
@@ -105,29 +104,10 @@ var told = map[string]bool{
 	"rx_drop_probe":        true,
 }
 
-// counters reads all drop counters, by the names of their JSON form.
-func counters(c any) map[string]uint64 {
-	b, err := json.Marshal(c)
-	if err != nil {
-		return nil
-	}
-	all := make(map[string]any)
-	if json.Unmarshal(b, &all) != nil {
-		return nil
-	}
-	drops := make(map[string]uint64)
-	for name, v := range all {
-		if n, ok := v.(float64); ok && strings.Contains(name, "_drop_") {
-			drops[name] = uint64(n)
-		}
-	}
-	return drops
-}
-
 // grown are the counters that went up, and by how much.
-func grown(before, now any) map[string]uint64 {
-	was, up := counters(before), make(map[string]uint64)
-	for name, n := range counters(now) {
+func grown(before, now iter.Seq2[string, uint64]) map[string]uint64 {
+	was, up := maps.Collect(before), make(map[string]uint64)
+	for name, n := range now {
 		if n > was[name] {
 			up[name] = n - was[name]
 		}
@@ -135,8 +115,8 @@ func grown(before, now any) map[string]uint64 {
 	return up
 }
 
-func sum(c any) (n uint64) {
-	for reason, v := range counters(c) {
+func sum(drops iter.Seq2[string, uint64]) (n uint64) {
+	for reason, v := range drops {
 		if reason != "rx_drop_probe" { // no frames
 			n += v
 		}

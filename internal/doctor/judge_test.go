@@ -1,6 +1,7 @@
 package doctor
 
 import (
+	"iter"
 	"strings"
 	"testing"
 
@@ -74,11 +75,11 @@ func TestGrowingCounters(t *testing.T) {
 	was := vtep.Counters{RxFrames: 5, RxDropECN: 3, TxDropNoDestination: 7}
 	now := was
 	now.RxFrames, now.TxDropNoDestination = 9, 12
-	got := grown(was, now)
+	got := grown(was.Drops(), now.Drops())
 	if len(got) != 1 || got["tx_drop_no_destination"] != 5 {
 		t.Errorf("grew: %v", got)
 	}
-	if n := sum(now); n != 15 {
+	if n := sum(now.Drops()); n != 15 {
 		t.Errorf("%d drops, want 15", n)
 	}
 }
@@ -86,8 +87,8 @@ func TestGrowingCounters(t *testing.T) {
 // Every drop is explained in one way or another, with a command.
 func TestEveryDropIsExplained(t *testing.T) {
 	v := &vtep.VNIStatus{VNI: vxlan.VNI(7), Device: "vx7"}
-	for _, c := range []any{vtep.Counters{}, vtep.EndpointCounters{}} {
-		for reason := range counters(c) {
+	for _, drops := range []iter.Seq2[string, uint64]{vtep.Counters{}.Drops(), vtep.EndpointCounters{}.Drops()} {
+		for reason := range drops {
 			text, command := explain(reason, 3, v)
 			if !strings.Contains(text, "3 frames were dropped just now, counted as "+reason+": ") || command == "" {
 				t.Errorf("%s: %q, %q", reason, text, command)

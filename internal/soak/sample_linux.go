@@ -5,12 +5,10 @@ import (
 	"context"
 	"fmt"
 	"os"
-	"reflect"
 	"strconv"
 	"strings"
 	"time"
 
-	"github.com/govxlan/govxlan/vtep"
 	"github.com/vishvananda/netlink"
 )
 
@@ -92,7 +90,7 @@ func (s *sampler) take() {
 			if v.VNI != vni {
 				continue
 			}
-			for what, value := range dropsOf(&v.Counters) {
+			for what, value := range v.Counters.Drops() {
 				count(fmt.Sprintf("%s, process %d", where, pid), what, value)
 			}
 		}
@@ -109,19 +107,6 @@ var provoked = map[string]bool{
 	"rx_drop_unknown_vtep": true, "rx_drop_invalid_source": true, "rx_drop_own_mac": true, "rx_drop_own_address": true,
 	"rx_drop_ecn": true, "rx_drop_oversize": true, "rx_drop_vlan": true,
 	"tx_drop_unreachable": true, "tx_drop_no_destination": true,
-}
-
-// dropsOf are the counters of drops of a VNI, by their names in JSON.
-func dropsOf(c *vtep.Counters) map[string]uint64 {
-	all := make(map[string]uint64)
-	v := reflect.ValueOf(c).Elem()
-	for i := range v.NumField() {
-		name, _, _ := strings.Cut(v.Type().Field(i).Tag.Get("json"), ",")
-		if strings.Contains(name, "_drop_") {
-			all[name] = v.Field(i).Uint()
-		}
-	}
-	return all
 }
 
 // kernelDrops are those of the host's own: of sockets that were full, and of devices.

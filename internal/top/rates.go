@@ -1,13 +1,12 @@
 package top
 
 import (
+	"iter"
+	"maps"
 	"net/netip"
-	"reflect"
-	"strings"
 	"time"
 
 	"github.com/govxlan/govxlan/internal/control"
-	"github.com/govxlan/govxlan/vtep"
 	"github.com/govxlan/govxlan/vxlan"
 )
 
@@ -63,22 +62,22 @@ func compare(before, now *Sample) *rates {
 		r.known = s > 0 && before.Process.PID == now.Process.PID && before.Uptime <= now.Uptime
 	}
 	was := make(map[vxlan.VNI]int)
-	var none any
+	var none map[string]uint64
 	if r.known {
 		r.cpu = max(float64(now.Process.CPU-before.Process.CPU), 0) / s
 		for i := range before.VNIs {
 			was[before.VNIs[i].VNI] = i
 		}
-		none = before.Counters
+		none = maps.Collect(before.Counters.Drops())
 	}
-	r.none = dropRates(endpointDrops, none, now.Counters, s)
+	r.none = dropRates(none, now.Counters.Drops(), s)
 	for i := range now.VNIs {
 		v := &now.VNIs[i]
 		to := &vniRates{peers: make(map[netip.Addr]traffic)}
 		r.vnis[v.VNI] = to
 		k, ok := was[v.VNI]
 		if !ok {
-			to.drops = dropRates(vniDrops, nil, v.Counters, s)
+			to.drops = dropRates(nil, v.Counters.Drops(), s)
 			continue
 		}
 		old := &before.VNIs[k]
@@ -87,7 +86,7 @@ func compare(before, now *Sample) *rates {
 			rise(old.Counters.RxFrames, v.Counters.RxFrames, s), rise(old.Counters.RxBytes, v.Counters.RxBytes, s),
 			rise(old.Counters.TxFrames, v.Counters.TxFrames, s), rise(old.Counters.TxBytes, v.Counters.TxBytes, s),
 		}
-		to.drops = dropRates(vniDrops, old.Counters, v.Counters, s)
+		to.drops = dropRates(maps.Collect(old.Counters.Drops()), v.Counters.Drops(), s)
 		for _, d := range to.drops {
 			to.lost += d.rate
 		}
@@ -123,40 +122,15 @@ func compare(before, now *Sample) *rates {
 	return r
 }
 
-// dropField is a counter whose name in JSON says drop.
-type dropField struct {
-	index int
-	name  string
-}
-
-func dropFields(counters any) (fields []dropField) {
-	t := reflect.TypeOf(counters)
-	for i := range t.NumField() {
-		name, _, _ := strings.Cut(t.Field(i).Tag.Get("json"), ",")
-		if strings.Contains(name, "_drop_") {
-			fields = append(fields, dropField{i, name})
-		}
-	}
-	return fields
-}
-
-var (
-	vniDrops      = dropFields(vtep.Counters{})
-	endpointDrops = dropFields(vtep.EndpointCounters{})
-)
-
-// dropRates are the drops above 0 of a struct of counters; was is nil where
-// there is nothing to compare with.
-func dropRates(fields []dropField, was, is any, seconds float64) (drops []drop) {
-	values := reflect.ValueOf(is)
-	for _, f := range fields {
-		n := values.Field(f.index).Uint()
+// dropRates are the drops above 0; was is nil where there is nothing to compare with.
+func dropRates(was map[string]uint64, is iter.Seq2[string, uint64], seconds float64) (drops []drop) {
+	for reason, n := range is {
 		if n == 0 {
 			continue
 		}
-		d := drop{reason: f.name, total: float64(n)}
+		d := drop{reason: reason, total: float64(n)}
 		if was != nil {
-			d.rate = rise(reflect.ValueOf(was).Field(f.index).Uint(), n, seconds)
+			d.rate = rise(was[reason], n, seconds)
 		}
 		drops = append(drops, d)
 	}
