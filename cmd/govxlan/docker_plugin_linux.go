@@ -16,8 +16,6 @@ import (
 	"github.com/govxlan/govxlan/vxlan"
 	"github.com/spf13/cobra"
 	"go.uber.org/zap"
-	"go.uber.org/zap/zapcore"
-	"golang.org/x/sync/errgroup"
 )
 
 type dockerPluginFlags struct {
@@ -105,24 +103,16 @@ func (f *dockerPluginFlags) run(ctx context.Context, cmd *cobra.Command) error {
 		return err
 	}
 	log.Info("the driver is ready", zap.String("socket", socket), zap.String("state", f.state), zap.String("version", version))
-	tasks, ctx := errgroup.WithContext(ctx)
-	tasks.Go(func() error { return d.Serve(ctx, l) })
-	err = tasks.Wait()
-	return errors.Join(err, d.Close())
+	return errors.Join(d.Serve(ctx, l), d.Close())
 }
 
-// logger is what the flags ask for.
+// logger is what the flags ask for, which mean what they mean to up.
 func (f *dockerPluginFlags) logger(cmd *cobra.Command) (*zap.Logger, error) {
-	var e config.Endpoint
-	var level zapcore.Level
-	if err := level.UnmarshalText([]byte(f.logLevel)); err != nil || level > zapcore.ErrorLevel {
-		return nil, usagef("--log-level %q: give debug, info, warn or error", f.logLevel)
+	c, err := config.New(config.Values{"log-level": {Texts: []string{f.logLevel}}, "log-format": {Texts: []string{f.logFormat}}}, &config.File{})
+	if err != nil {
+		return nil, judge(err)
 	}
-	if f.logFormat != "text" && f.logFormat != "json" {
-		return nil, usagef("--log-format %q: give text or json", f.logFormat)
-	}
-	e.LogLevel, e.LogJSON = zap.NewAtomicLevelAt(level), f.logFormat == "json"
-	return newLogger(cmd.ErrOrStderr(), &e), nil
+	return newLogger(cmd.ErrOrStderr(), c.Endpoint), nil
 }
 
 func newDockerPluginPackCommand() *cobra.Command {
