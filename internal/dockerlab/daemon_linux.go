@@ -92,13 +92,16 @@ func (d *Daemon) run(ctx context.Context) error {
 // system, where overlay2 wants to be on one that is no overlay itself.
 func (d *Daemon) dockerd() []string {
 	return []string{
-		"dockerd", "--data-root", filepath.Join(d.dir, "data"), "--exec-root", filepath.Join(d.dir, "exec"), "--host", d.Host(),
+		"dockerd", "--data-root", d.Data(), "--exec-root", filepath.Join(d.dir, "exec"), "--host", d.Host(),
 		"--pidfile", filepath.Join(d.dir, "pid"), "--log-level", "warn", "--iptables=false", "--storage-driver", "vfs", "--shutdown-timeout", "1",
 	}
 }
 
 // Host is where it answers.
 func (d *Daemon) Host() string { return "unix://" + filepath.Join(d.dir, "docker.sock") }
+
+// Data is what /var/lib/docker is elsewhere.
+func (d *Daemon) Data() string { return filepath.Join(d.dir, "data") }
 
 // Sandboxes is where it keeps network namespaces, in its own view of the files.
 func (d *Daemon) Sandboxes() string { return filepath.Join(d.dir, "exec", "netns") }
