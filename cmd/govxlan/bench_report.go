@@ -10,6 +10,7 @@ import (
 	"strings"
 
 	"github.com/govxlan/govxlan/bench/report"
+	"github.com/govxlan/govxlan/internal/wholefile"
 	"github.com/spf13/cobra"
 )
 
@@ -70,29 +71,11 @@ func (f *benchFiles) write(page *report.Page) error {
 }
 
 // writeBenchFile leaves a file whole or not at all.
-func writeBenchFile(path string, write func(io.Writer) error) (err error) {
-	file, err := os.CreateTemp(filepath.Dir(path), "."+filepath.Base(path)+"-*")
-	if err != nil {
-		return err
+func writeBenchFile(path string, write func(io.Writer) error) error {
+	if err := wholefile.Write(path, 0o644, write); err != nil {
+		return fmt.Errorf("%s: %w", path, err)
 	}
-	defer func() {
-		if err != nil {
-			os.Remove(file.Name())
-			err = fmt.Errorf("%s: %w", path, err)
-		}
-	}()
-	if err := write(file); err != nil {
-		file.Close()
-		return err
-	}
-	if err := file.Chmod(0o644); err != nil {
-		file.Close()
-		return err
-	}
-	if err := file.Close(); err != nil {
-		return err
-	}
-	return os.Rename(file.Name(), path)
+	return nil
 }
 
 func newBenchReportCommand() *cobra.Command {

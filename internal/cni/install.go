@@ -6,6 +6,8 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+
+	"github.com/govxlan/govxlan/internal/wholefile"
 )
 
 // Install puts a copy of the file program into the directory of plugins, and the
@@ -25,56 +27,16 @@ func Install(program, pluginDir string, list []byte, listDir, file string) error
 }
 
 func put(from io.Reader, dir, name string, mode os.FileMode) error {
-	to, err := newFile(dir, name)
-	if err != nil {
+	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return err
 	}
-	defer to.discard()
-	if _, err := io.Copy(to, from); err != nil {
-		return fmt.Errorf("write %s: %w", to.path, err)
-	}
-	return to.keep(mode)
-}
-
-// pendingFile is a file that is to be at path, and still has another name.
-type pendingFile struct {
-	*os.File
-	path string
-}
-
-func newFile(dir, name string) (*pendingFile, error) {
-	if err := os.MkdirAll(dir, 0o755); err != nil {
-		return nil, err
-	}
-	// Its name has a dot in front, and none of the endings that runtimes look
-	// for.
-	f, err := os.CreateTemp(dir, "."+name+".*")
+	path := filepath.Join(dir, name)
+	err := wholefile.Write(path, mode, func(w io.Writer) error {
+		_, err := io.Copy(w, from)
+		return err
+	})
 	if err != nil {
-		return nil, err
-	}
-	return &pendingFile{f, filepath.Join(dir, name)}, nil
-}
-
-// keep gives the file its name, once all of it is on the disk.
-func (f *pendingFile) keep(mode os.FileMode) error {
-	err := f.Chmod(mode)
-	if err == nil {
-		err = f.Sync()
-	}
-	if closed := f.Close(); err == nil {
-		err = closed
-	}
-	if err == nil {
-		err = os.Rename(f.Name(), f.path)
-	}
-	if err != nil {
-		return fmt.Errorf("write %s: %w", f.path, err)
+		return fmt.Errorf("write %s: %w", path, err)
 	}
 	return nil
-}
-
-// discard removes a file that was not kept.
-func (f *pendingFile) discard() {
-	f.Close()
-	_ = os.Remove(f.Name())
 }

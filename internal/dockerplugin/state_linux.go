@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -11,6 +12,7 @@ import (
 	"strings"
 
 	"github.com/govxlan/govxlan/internal/roster"
+	"github.com/govxlan/govxlan/internal/wholefile"
 	"github.com/govxlan/govxlan/vxlan"
 )
 
@@ -79,30 +81,21 @@ func (s *store) path(name string) string { return filepath.Join(s.dir, name+".js
 
 // put writes a value, such that the file holds the old or the new one, whenever
 // the power fails.
-func (s *store) put(name string, value any) (err error) {
+func (s *store) put(name string, value any) error {
 	text, err := json.MarshalIndent(value, "", "  ")
+	if err == nil {
+		err = wholefile.Write(s.path(name), 0o600, func(w io.Writer) error {
+			_, err := w.Write(append(text, '\n'))
+			return err
+		})
+	}
+	if err == nil {
+		err = syncDir(s.dir)
+	}
 	if err != nil {
 		return fmt.Errorf("state: %w", err)
 	}
-	f, err := os.CreateTemp(s.dir, ".new-*")
-	if err != nil {
-		return fmt.Errorf("state: %w", err)
-	}
-	defer func() {
-		if err != nil {
-			os.Remove(f.Name())
-			err = fmt.Errorf("state: %w", err)
-		}
-	}()
-	_, err = f.Write(append(text, '\n'))
-	err = errors.Join(err, f.Sync(), f.Close())
-	if err != nil {
-		return err
-	}
-	if err := os.Rename(f.Name(), s.path(name)); err != nil {
-		return err
-	}
-	return syncDir(s.dir)
+	return nil
 }
 
 // remove deletes a value; one that is not there is no error.
@@ -139,7 +132,7 @@ func (s *store) names(prefix string) ([]string, error) {
 	}
 	var names []string
 	for _, f := range files {
-		if strings.HasPrefix(f.Name(), ".new-") {
+		if strings.HasPrefix(f.Name(), wholefile.Pending) {
 			os.Remove(filepath.Join(s.dir, f.Name()))
 		}
 		if name, ok := strings.CutSuffix(f.Name(), ".json"); ok {
