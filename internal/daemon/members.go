@@ -213,8 +213,11 @@ func (d *Daemon) resign() error {
 
 // ofMembers is what the tables have on account of members alone.
 func (d *Daemon) ofMembers() (s roster.State) {
-	if d.roster != nil {
+	switch {
+	case d.roster != nil:
 		s = d.roster.State()
+	case d.before != nil:
+		s = *d.before // it is not a member yet
 	}
 	return s
 }
