@@ -258,7 +258,7 @@ func (d *Daemon) compareEndpoint(p *plan) error {
 	var names []string
 	for i := range config.Options {
 		o := &config.Options[i]
-		if o.Scope != config.OfEndpoint && o.Scope != config.OfBoth || was.Text(o.Name) == is.Text(o.Name) && slices.Equal(was.List(o.Name), is.List(o.Name)) {
+		if o.Scope != config.OfEndpoint && o.Scope != config.OfBoth || same(o, was, is) {
 			continue
 		}
 		switch {
@@ -295,6 +295,15 @@ func (d *Daemon) compareEndpoint(p *plan) error {
 		return fmt.Errorf("%s needs a restart of the endpoint: %s cannot change while it runs", p.file.Name, strings.Join(names, ", "))
 	}
 	return nil
+}
+
+// same says whether an option has one value for both, whether it is written or left to
+// its default.
+func same(o *config.Option, a, b *config.Endpoint) bool {
+	if o.Kind == config.List {
+		return slices.Equal(a.List(o.Name), b.List(o.Name))
+	}
+	return a.Text(o.Name) == b.Text(o.Name)
 }
 
 // sameSet says whether two lists have the same in them, in any order.
