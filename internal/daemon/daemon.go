@@ -176,6 +176,9 @@ func start(ctx context.Context, o Options, h *heritage) (made *Daemon, err error
 	if err := d.succeed(); err != nil {
 		return nil, errors.Join(err, d.server.Close(), d.close())
 	}
+	if m := e.Members; m != nil && m.Readable {
+		d.log.Warn("others than its owner can read the key of the members: take that right from them with 'chmod 600'", zap.String("file", m.File))
+	}
 	if e.NoChecksum4 || e.NoChecksum6 {
 		d.log.Info("the outer UDP checksum is off, for which the kernel takes no UDP_SEGMENT: datagrams leave one by one")
 	}

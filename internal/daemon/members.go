@@ -59,9 +59,6 @@ func (d *Daemon) enrol(before roster.State) error {
 	if local.Zone() != "" {
 		return fmt.Errorf("members cannot be found from the link-local address %v: give another with --local", local)
 	}
-	if m.Readable {
-		d.log.Warn("others than its owner can read the key of the members: take that right from them with 'chmod 600'", zap.String("file", m.File))
-	}
 	before.VNIs = slices.DeleteFunc(before.VNIs, func(v roster.VNIState) bool {
 		n := d.networkOf(v.VNI)
 		return n == nil || !follows(n.spec)
