@@ -103,9 +103,7 @@ func (d *Driver) Close() error {
 	close(d.done)
 	d.tasks.Wait()
 	for _, n := range d.networks {
-		if n.roster != nil {
-			_ = n.roster.Leave(goodbye)
-		}
+		_ = n.resign()
 	}
 	for _, v := range d.vteps {
 		v.stop()
@@ -256,10 +254,7 @@ func (d *Driver) serve(ctx context.Context, n *network) error {
 // down notes that the VNI of a network is not served any more.
 func (n *network) down() {
 	n.up = false
-	if n.roster != nil {
-		_ = n.roster.Leave(goodbye)
-		n.roster = nil
-	}
+	_ = n.resign()
 }
 
 // hosts are those to join, without their ports.
@@ -281,10 +276,7 @@ func (d *Driver) dismantle(n *network) error {
 	for _, e := range n.Endpoints {
 		errs = append(errs, d.unlink(n, e))
 	}
-	if n.roster != nil {
-		errs = append(errs, n.roster.Leave(goodbye))
-		n.roster = nil
-	}
+	errs = append(errs, n.resign())
 	if v := d.vteps[n.Options.Port]; v != nil {
 		if n.up && v.alive() {
 			if _, ok := v.device(n.VNI); ok {
@@ -416,11 +408,13 @@ func (d *Driver) deleteEndpoint(networkID, id string) error {
 		return err
 	}
 	delete(n.Endpoints, id)
-	if err := errors.Join(n.announce(), d.save(n)); err != nil {
-		n.Endpoints[id] = e
-		return err
+	if err = n.announce(); err == nil {
+		err = d.save(n)
 	}
-	return nil
+	if err != nil {
+		n.Endpoints[id] = e
+	}
+	return err
 }
 
 // unlink removes the link of an endpoint, wherever it is.
@@ -457,7 +451,10 @@ func (d *Driver) join(r *api.JoinRequest) (*api.JoinResponse, error) {
 		return nil, err
 	}
 	e.Container = r.SandboxKey
-	if err := errors.Join(d.save(n), n.announce()); err != nil {
+	if err = d.save(n); err == nil {
+		err = n.announce()
+	}
+	if err != nil {
 		return nil, errors.Join(err, d.unlink(n, e))
 	}
 	return &api.JoinResponse{

@@ -54,6 +54,16 @@ func (n *network) stations() (list []membership.Endpoint) {
 	return list
 }
 
+// resign ends the membership, if there is one, with a word to the others.
+func (n *network) resign() error {
+	if n.roster == nil {
+		return nil
+	}
+	r := n.roster
+	n.roster = nil
+	return r.Leave(goodbye)
+}
+
 // announce tells the others which containers are here.
 func (n *network) announce() error {
 	if n.roster == nil {
