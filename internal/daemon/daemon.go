@@ -46,9 +46,9 @@ type Daemon struct {
 	file      *config.File // nil: none
 	networks  []*network
 	roster    *roster.Roster // nil: no member, or not yet
-	// before is what a process that ends meanwhile had of members; nil: there is none
-	// to wait for.
-	before *roster.State
+	// before is what a process that ends meanwhile had of members, to wait for;
+	// nil: there is none.
+	before roster.State
 }
 
 // Options say what to start.
@@ -166,7 +166,10 @@ func start(ctx context.Context, o Options, h *heritage) (made *Daemon, err error
 		}
 	}
 	if d.heritage != nil && !d.heritage.kept && e.Members != nil {
-		d.before = &d.heritage.Members // whose port is in use until it ends
+		// Its port is in use until it ends.
+		if d.before = d.heritage.Members; d.before == nil {
+			d.before = roster.State{}
+		}
 	} else if err := d.enrol(d.heritage.members()); err != nil {
 		return nil, errors.Join(err, d.close())
 	}
@@ -349,7 +352,7 @@ func (d *Daemon) Run(ctx context.Context) error {
 	tasks.Go(func() error { return d.follow(inner) })
 	if d.before != nil {
 		tasks.Go(func() error {
-			d.enrolLate(inner, *d.before)
+			d.enrolLate(inner, d.before)
 			return nil
 		})
 	}

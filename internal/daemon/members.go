@@ -4,9 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"net"
 	"net/netip"
-	"os"
 	"slices"
 	"time"
 
@@ -17,9 +17,6 @@ import (
 	"github.com/govxlan/govxlan/vxlan"
 	"go.uber.org/zap"
 )
-
-// goodbye is how long telling the other members that this one goes may take.
-const goodbye = time.Second / 2
 
 // joinTargets are the addresses by which members may be found, as far as they are
 // known now: their routes say what is to be sent from.
@@ -59,17 +56,15 @@ func (d *Daemon) enrol(before roster.State) error {
 	if local.Zone() != "" {
 		return fmt.Errorf("members cannot be found from the link-local address %v: give another with --local", local)
 	}
-	before.VNIs = slices.DeleteFunc(before.VNIs, func(v roster.VNIState) bool {
-		n := d.networkOf(v.VNI)
+	maps.DeleteFunc(before, func(v vxlan.VNI, _ roster.VNIState) bool {
+		n := d.networkOf(v)
 		return n == nil || !follows(n.spec)
 	})
-	name, _ := os.Hostname()
 	bind := netip.AddrPortFrom(local, m.Port)
 	r, err := roster.Start(roster.Config{
 		Tables: d.endpoint, Before: before,
 		Config: membership.Config{
-			Name: name[:min(len(name), membership.MaxName)], Bind: bind, Join: m.Join, Key: m.Key,
-			VTEP: netip.AddrPortFrom(local, e.Port), Log: d.log,
+			Bind: bind, Join: m.Join, Key: m.Key, VTEP: netip.AddrPortFrom(local, e.Port), Log: d.log,
 		},
 	})
 	if err != nil {
@@ -205,7 +200,7 @@ func (d *Daemon) resign() error {
 	case d.handedOver.Load():
 		return d.roster.Close()
 	}
-	return d.roster.Leave(goodbye)
+	return d.roster.Leave()
 }
 
 // ofMembers is what the tables have on account of members alone.
@@ -214,7 +209,7 @@ func (d *Daemon) ofMembers() (s roster.State) {
 	case d.roster != nil:
 		s = d.roster.State()
 	case d.before != nil:
-		s = *d.before // it is not a member yet
+		s = d.before // it is not a member yet
 	}
 	return s
 }

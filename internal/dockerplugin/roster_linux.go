@@ -4,17 +4,12 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
-	"os"
-	"time"
 
 	"github.com/govxlan/govxlan/internal/membership"
 	"github.com/govxlan/govxlan/internal/roster"
 	"github.com/govxlan/govxlan/vtep"
 	"go.uber.org/zap"
 )
-
-// goodbye is how long telling the others may take that a network is gone here.
-const goodbye = time.Second / 2
 
 // enrol makes this node a member of a network, with the containers that are here.
 // local is its VTEP.
@@ -23,9 +18,8 @@ func (n *network) enrol(log *zap.Logger, e *vtep.Endpoint, local netip.Addr) (*r
 	if err != nil {
 		return nil, err
 	}
-	name, _ := os.Hostname()
 	r, err := roster.Start(roster.Config{Tables: e, Config: membership.Config{
-		Name: name[:min(len(name), membership.MaxName)], Bind: netip.AddrPortFrom(local, port), Join: n.Options.Join, Key: n.Options.Key,
+		Bind: netip.AddrPortFrom(local, port), Join: n.Options.Join, Key: n.Options.Key,
 		VTEP: netip.AddrPortFrom(local, n.Options.Port), Log: log,
 	}})
 	if err != nil {
@@ -61,7 +55,7 @@ func (n *network) resign() error {
 	}
 	r := n.roster
 	n.roster = nil
-	return r.Leave(goodbye)
+	return r.Leave()
 }
 
 // announce tells the others which containers are here.

@@ -1,10 +1,10 @@
 package roster
 
 import (
-	"cmp"
 	"errors"
 	"maps"
 	"net/netip"
+	"os"
 	"slices"
 	"sync"
 	"time"
@@ -36,18 +36,22 @@ type announcer interface {
 	Withdraw(vxlan.VNI, ...vxlan.MAC) error
 }
 
-// Config says whose tables are kept, and as which member.
+// Config says whose tables are kept, and as which member. Handler is not the caller's
+// to set. Without a Name the member has the host's.
 type Config struct {
-	membership.Config // but for its Handler
-	Tables            Tables
+	membership.Config
+	Tables Tables
 	// Before is what the tables have of members already, from the process before.
-	// What no member confirms within Patience is taken out then.
+	// What no member confirms within 15 s is taken out then.
 	Before State
-	// Patience; 0 = 15 s.
-	Patience time.Duration
 }
 
-const patience = 15 * time.Second
+const (
+	// patience is for members of the process before.
+	patience = 15 * time.Second
+	// goodbye is how long telling the others that this one goes may take.
+	goodbye = time.Second / 2
+)
 
 // Roster is a membership with the tables that follow it. All methods may be called
 // at once.
@@ -69,10 +73,9 @@ const here = "here"
 
 // overlay is what one VNI has of members.
 type overlay struct {
-	peers map[netip.AddrPort]*peer
-	owner map[vxlan.MAC]string // ID of the member that has it, or here
-	ours  map[vxlan.MAC]bool   // entries that are in the table on our account
-	ips   map[netip.Addr]vxlan.MAC
+	peers    map[netip.AddrPort]*peer
+	stations map[vxlan.MAC]*station
+	ips      map[netip.Addr]vxlan.MAC // neighbours that are in the table on our account
 }
 
 // peer is a VTEP with the members that are there. These are two for a moment when
@@ -82,11 +85,23 @@ type peer struct {
 	ours bool // it was not there before
 }
 
-// Start makes this node a member. It follows no VNI yet.
+// station is a MAC that a member has, or this host.
+type station struct {
+	owner string // ID of the member, or here
+	ours  bool   // the entry is in the table on our account
+	ips   []netip.Addr
+}
+
+// Start makes this node a member. It follows no VNI yet, but for keeping what the
+// tables have from before until AddVNI is called for it.
 func Start(c Config) (*Roster, error) {
-	r := &Roster{log: c.Log, tables: c.Tables, self: c.VTEP, told: make(map[string]*membership.Member), vnis: make(map[vxlan.VNI]*overlay)}
-	if r.log == nil {
-		r.log = zap.NewNop()
+	r := newRoster(c.Tables, nil, c.VTEP)
+	if c.Log != nil {
+		r.log = c.Log
+	}
+	if c.Name == "" {
+		name, _ := os.Hostname()
+		c.Name = name[:min(len(name), membership.MaxName)]
 	}
 	forget := r.takeUp(c.Before)
 	c.Handler = r.changed
@@ -97,26 +112,25 @@ func Start(c Config) (*Roster, error) {
 		return nil, err
 	}
 	r.members, r.tell = m, m
-	for v := range r.vnis {
-		if err := m.AddVNI(v); err != nil {
-			return nil, errors.Join(err, m.Close())
-		}
-	}
-	r.before = time.AfterFunc(cmp.Or(c.Patience, patience), forget)
+	r.before = time.AfterFunc(patience, forget)
 	return r, nil
 }
 
-// Members are those that are known of, this node included.
-func (r *Roster) Members() []membership.Member { return r.members.Members() }
+func newRoster(t Tables, tell announcer, self netip.AddrPort) *Roster {
+	return &Roster{
+		log: zap.NewNop(), tables: t, tell: tell, self: self,
+		told: make(map[string]*membership.Member), vnis: make(map[vxlan.VNI]*overlay),
+	}
+}
 
 // Membership is the one that is followed.
 func (r *Roster) Membership() *membership.Membership { return r.members }
 
-// Leave ends the membership with a word to the others, which may take as long as
-// timeout. The tables stay as they are.
-func (r *Roster) Leave(timeout time.Duration) error {
+// Leave ends the membership with a word to the others, which takes half a second at
+// most. The tables stay as they are.
+func (r *Roster) Leave() error {
 	r.before.Stop()
-	return r.members.Leave(timeout)
+	return r.members.Leave(goodbye)
 }
 
 // Close ends the membership without a word: for a process that another goes on for.
@@ -138,10 +152,7 @@ func (r *Roster) AddVNI(v vxlan.VNI) error {
 
 // follow begins with a VNI. r.mu is held.
 func (r *Roster) follow(v vxlan.VNI) {
-	r.vnis[v] = &overlay{
-		peers: make(map[netip.AddrPort]*peer), owner: make(map[vxlan.MAC]string),
-		ours: make(map[vxlan.MAC]bool), ips: make(map[netip.Addr]vxlan.MAC),
-	}
+	r.vnis[v] = &overlay{peers: make(map[netip.AddrPort]*peer), stations: make(map[vxlan.MAC]*station), ips: make(map[netip.Addr]vxlan.MAC)}
 	for _, id := range slices.Sorted(maps.Keys(r.told)) {
 		r.apply(v, membership.Change{Is: r.told[id]})
 	}
@@ -177,7 +188,7 @@ func (r *Roster) Refresh(v vxlan.VNI) {
 	}
 	for _, m := range r.told {
 		for mac, ips := range r.stationsOf(m, v) {
-			if o.owner[mac] == m.ID {
+			if s := o.stations[mac]; s != nil && s.owner == m.ID {
 				r.gain(v, o, m, mac, ips)
 			}
 		}
@@ -193,20 +204,22 @@ func (r *Roster) Announce(v vxlan.VNI, stations ...membership.Endpoint) error {
 	if o == nil {
 		return membership.ErrVNI
 	}
-	var gone []vxlan.MAC
-	for mac, owner := range o.owner {
-		if owner == here && !slices.ContainsFunc(stations, func(s membership.Endpoint) bool { return s.MAC == mac }) {
-			delete(o.owner, mac)
-			gone = append(gone, mac)
-		}
-	}
+	stay := make(map[vxlan.MAC]bool, len(stations))
 	for _, s := range stations {
-		if o.owner[s.MAC] != here {
+		stay[s.MAC] = true
+		if had := o.stations[s.MAC]; had == nil || had.owner != here {
 			r.withdrawn(v, o, s.MAC)
-			o.owner[s.MAC] = here
+			o.stations[s.MAC] = &station{owner: here}
 		}
 		for _, ip := range s.IPs {
 			r.forget(v, o, ip)
+		}
+	}
+	var gone []vxlan.MAC
+	for mac, s := range o.stations {
+		if s.owner == here && !stay[mac] {
+			delete(o.stations, mac)
+			gone = append(gone, mac)
 		}
 	}
 	if err := r.tell.Withdraw(v, gone...); err != nil {
@@ -243,7 +256,11 @@ func (r *Roster) apply(v vxlan.VNI, c membership.Change) {
 			r.addPeer(v, o, c.Is)
 		}
 		for mac, ips := range is {
-			r.gain(v, o, c.Is, mac, ips)
+			// What a member repeats, because something else of it is new, is no newer
+			// word than that of another.
+			if before, repeated := was[mac]; !repeated || o.stations[mac] == nil || !slices.Equal(before, ips) {
+				r.gain(v, o, c.Is, mac, ips)
+			}
 		}
 	}
 	if was != nil {
@@ -296,41 +313,66 @@ func (r *Roster) delPeer(v vxlan.VNI, o *overlay, m *membership.Member) {
 
 // gain takes up a station of another member.
 func (r *Roster) gain(v vxlan.VNI, o *overlay, m *membership.Member, mac vxlan.MAC, ips []netip.Addr) {
-	o.owner[mac] = m.ID
-	if o.ours[mac] {
+	s := o.stations[mac]
+	if s == nil {
+		s = new(station)
+		o.stations[mac] = s
+	}
+	s.owner = m.ID
+	if s.ours {
 		r.note(v, "change an entry", r.tables.SetEntry(v, fdb.VerbReplace, vtep.Entry{
 			MAC: mac, Destination: fdb.Destination{Remote: fdb.Remote{Addr: m.VTEP}, Kind: fdb.KindStatic},
 		}))
 	} else {
 		err := r.tables.AddStatic(v, vtep.StaticEntry{MAC: mac, VTEP: m.VTEP})
-		o.ours[mac] = err == nil
+		s.ours = err == nil
 		r.note(v, "add an entry", err, fdb.ErrExists)
 	}
-	for ip, of := range o.ips {
-		if of == mac && !slices.Contains(ips, ip) {
+	for _, ip := range slices.Clone(s.ips) {
+		if !slices.Contains(ips, ip) {
 			r.forget(v, o, ip)
 		}
 	}
 	for _, ip := range ips {
 		n := vtep.Neighbour{IP: ip, MAC: mac}
 		if _, ours := o.ips[ip]; ours {
-			o.ips[ip] = mac
+			o.give(ip, mac)
 			r.note(v, "change a neighbour", r.tables.ReplaceNeighbour(v, n), vtep.ErrARPFlood)
 			continue
 		}
 		err := r.tables.AddNeighbour(v, n)
 		if err == nil {
-			o.ips[ip] = mac
+			o.give(ip, mac)
 		}
 		r.note(v, "add a neighbour", err, vtep.ErrARPFlood, vtep.ErrNeighbourExists)
 	}
 }
 
+// give notes that an address is a station's, and of no other any more.
+func (o *overlay) give(ip netip.Addr, mac vxlan.MAC) {
+	o.take(ip)
+	o.ips[ip] = mac
+	o.stations[mac].ips = append(o.stations[mac].ips, ip)
+}
+
+// take undoes it, and says whether there was anything to undo.
+func (o *overlay) take(ip netip.Addr) bool {
+	mac, ok := o.ips[ip]
+	if ok {
+		s := o.stations[mac]
+		s.ips = slices.DeleteFunc(s.ips, func(a netip.Addr) bool { return a == ip })
+		delete(o.ips, ip)
+	}
+	return ok
+}
+
 // lose gives up what a member had and has no more.
 func (r *Roster) lose(v vxlan.VNI, o *overlay, m *membership.Member, was, is map[vxlan.MAC][]netip.Addr) {
 	for mac := range was {
-		if _, stays := is[mac]; !stays && o.owner[mac] == m.ID {
-			delete(o.owner, mac)
+		if _, stays := is[mac]; stays {
+			continue
+		}
+		if s := o.stations[mac]; s != nil && s.owner == m.ID {
 			r.withdrawn(v, o, mac)
 		}
 	}
@@ -339,23 +381,24 @@ func (r *Roster) lose(v vxlan.VNI, o *overlay, m *membership.Member, was, is map
 	}
 }
 
-// withdrawn removes what the tables have of a MAC on a member's account.
+// withdrawn removes a station, and what the tables have of it on a member's account.
 func (r *Roster) withdrawn(v vxlan.VNI, o *overlay, mac vxlan.MAC) {
-	if o.ours[mac] {
+	s := o.stations[mac]
+	if s == nil {
+		return
+	}
+	if s.ours {
 		r.note(v, "delete an entry", r.tables.DelEntry(v, mac), fdb.ErrNotFound)
 	}
-	delete(o.ours, mac)
-	for ip, of := range o.ips {
-		if of == mac {
-			r.forget(v, o, ip)
-		}
+	for _, ip := range slices.Clone(s.ips) {
+		r.forget(v, o, ip)
 	}
+	delete(o.stations, mac)
 }
 
 // forget removes a neighbour.
 func (r *Roster) forget(v vxlan.VNI, o *overlay, ip netip.Addr) {
-	if _, ours := o.ips[ip]; ours {
-		delete(o.ips, ip)
+	if o.take(ip) {
 		r.note(v, "delete a neighbour", r.tables.DelNeighbour(v, ip), vtep.ErrNoNeighbour, vtep.ErrARPFlood)
 	}
 }

@@ -1,6 +1,7 @@
 package roster
 
 import (
+	"encoding/json"
 	"fmt"
 	"net/netip"
 	"slices"
@@ -77,7 +78,7 @@ func newScene(t *testing.T, peers ...netip.AddrPort) *scene {
 		t.Fatal(err)
 	}
 	s := &scene{t: t, endpoint: e, said: new(said)}
-	s.Roster = &Roster{tables: e, tell: s.said, self: self, told: make(map[string]*membership.Member), vnis: make(map[vxlan.VNI]*overlay)}
+	s.Roster = newRoster(e, s.said, self)
 	return s
 }
 
@@ -135,6 +136,15 @@ func TestFollows(t *testing.T) {
 	s.changed(membership.Change{Was: now, Is: less})
 	s.tables("flood 192.168.52.204:4789", "flood 192.168.52.205:4790", "02:42:0a:00:01:67 192.168.52.205:4790", "10.0.1.104 02:42:0a:00:01:67")
 
+	// What the first one repeats is no news.
+	again := member("1", vtep1, membership.Endpoint{MAC: mac1, IPs: []netip.Addr{ip2}})
+	late := newScene(t)
+	check(t, late.AddVNI(vni))
+	late.changed(membership.Change{Is: again})
+	late.changed(membership.Change{Is: other})
+	late.changed(membership.Change{Was: again, Is: member("1", vtep1, membership.Endpoint{MAC: mac1, IPs: []netip.Addr{ip2}}, membership.Endpoint{MAC: mac2})})
+	late.tables("flood 192.168.52.204:4789", "flood 192.168.52.205:4790", "02:42:0a:00:01:67 192.168.52.205:4790", "02:42:0a:00:01:68 192.168.52.204:4789", "10.0.1.104 02:42:0a:00:01:67")
+
 	// It moves here.
 	check(t, s.Announce(vni, membership.Endpoint{MAC: mac1, IPs: []netip.Addr{ip2}}))
 	s.tables("flood 192.168.52.204:4789", "flood 192.168.52.205:4790")
@@ -177,7 +187,7 @@ func TestUsersStay(t *testing.T) {
 	m := member("1", vtep1, membership.Endpoint{MAC: mac1, IPs: []netip.Addr{ip1, ip2}})
 	s.changed(membership.Change{Is: m})
 	s.tables(append(users, "10.0.1.104 02:42:0a:00:01:67")...)
-	if st := s.State(); len(st.VNIs) != 1 || len(st.VNIs[0].Peers)+len(st.VNIs[0].Stations) != 0 {
+	if st := s.State(); len(st) != 1 || len(st[vni].Peers)+len(st[vni].Entries) != 0 {
 		t.Errorf("members are said to have what is the user's: %+v", st)
 	}
 	s.changed(membership.Change{Was: m})
@@ -224,14 +234,18 @@ func TestBefore(t *testing.T) {
 		"02:42:0a:00:01:68 192.168.52.205:4790", "10.0.1.103 02:42:0a:00:01:67", "10.0.1.104 02:42:0a:00:01:68",
 	}
 	old.tables(all...)
-	state := old.State()
+	// As it goes from one process to the other.
+	text, err := json.Marshal(old.State())
+	check(t, err)
+	var state State
+	check(t, json.Unmarshal(text, &state))
 
 	s := &scene{t: t, endpoint: old.endpoint, said: new(said)}
-	s.Roster = &Roster{tables: old.endpoint, tell: s.said, self: self, told: make(map[string]*membership.Member), vnis: make(map[vxlan.VNI]*overlay)}
+	s.Roster = newRoster(old.endpoint, s.said, self)
 	forget := s.takeUp(state)
 	check(t, s.AddVNI(vni))
 	s.tables(all...)
-	if again := s.State(); len(again.VNIs) != 1 || len(again.VNIs[0].Peers) != 1 || len(again.VNIs[0].Stations) != 2 {
+	if again := s.State(); len(again) != 1 || len(again[vni].Peers) != 1 || len(again[vni].Entries) != 2 {
 		t.Errorf("what would be left to one more process: %+v, of %+v", again, state)
 	}
 	s.changed(membership.Change{Is: member("3", vtep1, kept)})

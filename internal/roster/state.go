@@ -11,85 +11,59 @@ import (
 	"github.com/govxlan/govxlan/vxlan"
 )
 
-// State is what tables have of members, for a process that goes on with them.
-type State struct {
-	VNIs []VNIState `json:"vnis,omitempty"`
-}
+// State is what tables have on account of members alone, by VNI, for a process that goes
+// on with them, and to tell it from what somebody entered.
+type State map[vxlan.VNI]VNIState
 
 // VNIState is that of one VNI.
 type VNIState struct {
-	VNI      vxlan.VNI        `json:"vni"`
-	Peers    []netip.AddrPort `json:"peers,omitempty"`
-	Stations []Station        `json:"stations,omitempty"`
+	Peers      []netip.AddrPort             `json:"peers,omitempty"`
+	Entries    map[vxlan.MAC]netip.AddrPort `json:"entries,omitempty"` // behind which VTEP
+	Neighbours map[netip.Addr]vxlan.MAC     `json:"neighbours,omitempty"`
 }
 
-// Station is an entry, with its neighbours.
-type Station struct {
-	MAC  vxlan.MAC      `json:"mac"`
-	VTEP netip.AddrPort `json:"vtep"`
-	IPs  []netip.Addr   `json:"ips,omitempty"`
-}
-
-// State is that of now: what is there on account of members alone.
-func (r *Roster) State() (s State) {
+// State is that of now.
+func (r *Roster) State() State {
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	all := make(State, len(r.vnis))
 	for v, o := range r.vnis {
-		of := VNIState{VNI: v}
+		s := VNIState{Entries: make(map[vxlan.MAC]netip.AddrPort), Neighbours: make(map[netip.Addr]vxlan.MAC)}
 		for a, p := range o.peers {
 			if p.ours {
-				of.Peers = append(of.Peers, a)
+				s.Peers = append(s.Peers, a)
 			}
 		}
-		for mac, ours := range o.ours {
-			m := r.told[o.owner[mac]]
-			if !ours || m == nil {
-				continue
-			}
-			station := Station{MAC: mac, VTEP: m.VTEP}
-			for ip, is := range o.ips {
-				if is == mac {
-					station.IPs = append(station.IPs, ip)
+		for mac, st := range o.stations {
+			if m := r.told[st.owner]; m != nil && st.ours {
+				s.Entries[mac] = m.VTEP
+				for _, ip := range st.ips {
+					s.Neighbours[ip] = mac
 				}
 			}
-			of.Stations = append(of.Stations, station)
 		}
-		s.VNIs = append(s.VNIs, of)
+		all[v] = s
 	}
-	return s
+	return all
 }
 
 // HasPeer says whether a VTEP is on the flood list on account of members alone.
-func (s *State) HasPeer(v vxlan.VNI, a netip.AddrPort) bool {
-	return slices.ContainsFunc(s.VNIs, func(of VNIState) bool { return of.VNI == v && slices.Contains(of.Peers, a) })
-}
+func (s State) HasPeer(v vxlan.VNI, a netip.AddrPort) bool { return slices.Contains(s[v].Peers, a) }
 
 // HasEntry says the same of an entry of the FDB.
-func (s *State) HasEntry(v vxlan.VNI, mac vxlan.MAC) bool {
-	return s.station(v, func(st *Station) bool { return st.MAC == mac })
+func (s State) HasEntry(v vxlan.VNI, mac vxlan.MAC) bool {
+	_, ok := s[v].Entries[mac]
+	return ok
 }
 
 // HasNeighbour says the same of a neighbour.
-func (s *State) HasNeighbour(v vxlan.VNI, ip netip.Addr) bool {
-	return s.station(v, func(st *Station) bool { return slices.Contains(st.IPs, ip) })
-}
-
-func (s *State) station(v vxlan.VNI, is func(*Station) bool) bool {
-	for i := range s.VNIs {
-		if s.VNIs[i].VNI != v {
-			continue
-		}
-		for j := range s.VNIs[i].Stations {
-			if is(&s.VNIs[i].Stations[j]) {
-				return true
-			}
-		}
-	}
-	return false
+func (s State) HasNeighbour(v vxlan.VNI, ip netip.Addr) bool {
+	_, ok := s[v].Neighbours[ip]
+	return ok
 }
 
 // Without takes it out of what a VTEP leaves to one that has no members.
-func (s *State) Without(t *vtep.State) {
+func (s State) Without(t *vtep.State) {
 	for i := range t.VNIs {
 		of := &t.VNIs[i]
 		of.Flood = slices.DeleteFunc(of.Flood, func(f fdb.Remote) bool { return f.VNI == 0 && s.HasPeer(of.VNI, f.Addr) })
@@ -100,40 +74,47 @@ func (s *State) Without(t *vtep.State) {
 	}
 }
 
-// takeUp begins with what the tables have already, on account of members with the
-// names of VTEPs. forget ends those.
-func (r *Roster) takeUp(s State) (forget func()) {
-	stand := make(map[netip.AddrPort]*membership.Member)
-	in := func(v vxlan.VNI, a netip.AddrPort) *membership.Member {
-		m := stand[a]
+// takeUp begins with what the tables have already, on account of a stand-in for each
+// VTEP. forget ends those.
+func (r *Roster) takeUp(before State) (forget func()) {
+	standIns := make(map[netip.AddrPort]*membership.Member)
+	standIn := func(v vxlan.VNI, a netip.AddrPort) *membership.Member {
+		m := standIns[a]
 		if m == nil {
 			m = &membership.Member{ID: "before " + a.String(), VTEP: a, VNIs: make(map[vxlan.VNI][]membership.Endpoint)}
-			stand[a] = m
+			standIns[a] = m
 			r.told[m.ID] = m
 		}
-		m.VNIs[v] = append(m.VNIs[v], []membership.Endpoint{}...)
+		if _, ok := m.VNIs[v]; !ok {
+			m.VNIs[v] = nil
+		}
 		return m
 	}
-	for _, of := range s.VNIs {
-		r.follow(of.VNI)
-		o := r.vnis[of.VNI]
-		for _, a := range of.Peers {
-			o.peers[a] = &peer{ids: map[string]bool{in(of.VNI, a).ID: true}, ours: true}
+	for v, s := range before {
+		r.follow(v)
+		o := r.vnis[v]
+		for _, a := range s.Peers {
+			o.peers[a] = &peer{ids: map[string]bool{standIn(v, a).ID: true}, ours: true}
 		}
-		for _, st := range of.Stations {
-			m := in(of.VNI, st.VTEP)
-			m.VNIs[of.VNI] = append(m.VNIs[of.VNI], membership.Endpoint{MAC: st.MAC, IPs: st.IPs})
-			o.owner[st.MAC], o.ours[st.MAC] = m.ID, true
-			for _, ip := range st.IPs {
-				o.ips[ip] = st.MAC
+		for mac, a := range s.Entries {
+			m := standIn(v, a)
+			o.stations[mac] = &station{owner: m.ID, ours: true}
+			if o.peers[a] == nil { // it is there on another account
+				o.peers[a] = &peer{ids: map[string]bool{m.ID: true}}
 			}
-			if o.peers[st.VTEP] == nil { // it is there on another account
-				o.peers[st.VTEP] = &peer{ids: map[string]bool{m.ID: true}}
+		}
+		for ip, mac := range s.Neighbours {
+			if o.stations[mac] != nil {
+				o.give(ip, mac)
 			}
+		}
+		for mac, a := range s.Entries {
+			m := standIns[a]
+			m.VNIs[v] = append(m.VNIs[v], membership.Endpoint{MAC: mac, IPs: slices.Clone(o.stations[mac].ips)})
 		}
 	}
 	return func() {
-		for _, m := range stand {
+		for _, m := range standIns {
 			r.changed(membership.Change{Was: m})
 		}
 	}
