@@ -8,6 +8,8 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+
+	"github.com/govxlan/govxlan/internal/hostname"
 )
 
 // PeerName is a VTEP as typed: an address, or a name to be resolved.
@@ -33,7 +35,7 @@ func ParsePeer(s string, port uint16) (PeerName, error) {
 	if a, err := netip.ParseAddr(host); err == nil {
 		return checkPeer(s, PeerName{host: host, addr: a.Unmap(), port: port})
 	}
-	if !isHostName(host) {
+	if !hostname.Valid(host) {
 		return PeerName{}, fmt.Errorf("%q: give ADDR, ADDR:PORT, [IPV6]:PORT or a host name", s)
 	}
 	return PeerName{host: host, port: port}, nil
@@ -47,25 +49,6 @@ func checkPeer(s string, p PeerName) (PeerName, error) {
 		return p, fmt.Errorf("%s: that is no host's address", s)
 	}
 	return p, nil
-}
-
-// isHostName accepts what a resolver could know. Names made of digits and dots
-// alone are mistyped addresses.
-func isHostName(s string) bool {
-	if s == "" || len(s) > 253 || strings.HasPrefix(s, "-") {
-		return false
-	}
-	letters := false
-	for _, c := range s {
-		switch {
-		case c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z' || c == '_':
-			letters = true
-		case c >= '0' && c <= '9' || c == '-' || c == '.':
-		default:
-			return false
-		}
-	}
-	return letters
 }
 
 // ResolvePeers turns names into addresses and leaves out repetitions.

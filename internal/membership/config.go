@@ -7,6 +7,7 @@ import (
 	"net/netip"
 	"strconv"
 
+	"github.com/govxlan/govxlan/internal/hostname"
 	"github.com/govxlan/govxlan/vxlan"
 	"go.uber.org/zap"
 )
@@ -119,17 +120,7 @@ func hostName(s string) bool {
 	if a, err := netip.ParseAddr(s); err == nil {
 		return !a.IsUnspecified() && !a.IsMulticast()
 	}
-	letters := false
-	for _, c := range s {
-		switch {
-		case c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z' || c == '_':
-			letters = true
-		case c >= '0' && c <= '9' || c == '-' || c == '.':
-		default:
-			return false
-		}
-	}
-	return letters && len(s) <= 253 && s[0] != '-'
+	return hostname.Valid(s)
 }
 
 // Endpoint is a station that a node has.
