@@ -1,9 +1,12 @@
 package explain
 
-// Name says of each address whose it is: names are by MAC and IP addresses, as they
-// are written in lower case. The innermost packet's are in the summary's comment too, if there is no
-// other.
+// Name says of each address whose it is: names are by MAC and IP addresses, as they are
+// written in lower case. The summary has those of the innermost packet as its comment,
+// if there is no other.
 func (e *Explanation) Name(names map[string]string) {
+	if len(names) == 0 {
+		return
+	}
 	var from, to string
 	for i := range e.Layers {
 		for j := range e.Layers[i].Fields {
