@@ -167,11 +167,7 @@ func (w *way) useDevice(u *underlay, name string, peers []netip.AddrPort) error 
 // route takes the source address, if there is none of its family, and the MTU
 // from the way to one peer.
 func (w *way) route(u *underlay, to netip.Addr) error {
-	r, ok := w.roads[to]
-	if !ok {
-		r = w.ask(u, to)
-		w.roads[to] = r
-	}
+	r := w.road(u, to)
 	if r.err != nil {
 		return r.err
 	}
@@ -188,11 +184,7 @@ func (w *way) route(u *underlay, to netip.Addr) error {
 // towards takes the same from the way to a member, as far as there is one. This host
 // itself may be among those to join.
 func (w *way) towards(u *underlay, to netip.Addr) {
-	r, ok := w.roads[to]
-	if !ok {
-		r = w.ask(u, to)
-		w.roads[to] = r
-	}
+	r := w.road(u, to)
 	if r.err != nil || w.fixed && !u.hasFamily(to) {
 		return
 	}
@@ -202,6 +194,16 @@ func (w *way) towards(u *underlay, to netip.Addr) {
 	if !r.here && u.hasFamily(to) {
 		u.fit(r.mtu, to, r.device)
 	}
+}
+
+// road is the way to an address, which is asked for once.
+func (w *way) road(u *underlay, to netip.Addr) road {
+	r, ok := w.roads[to]
+	if !ok {
+		r = w.ask(u, to)
+		w.roads[to] = r
+	}
+	return r
 }
 
 // ask asks the routing table for the way to one peer.
