@@ -4,6 +4,7 @@ import (
 	"slices"
 
 	"github.com/govxlan/govxlan/fdb"
+	"github.com/govxlan/govxlan/internal/roster"
 	"github.com/govxlan/govxlan/vtep"
 	"github.com/govxlan/govxlan/vxlan"
 	"go.uber.org/zap"
@@ -16,10 +17,9 @@ type extras struct {
 	neighbours map[vxlan.VNI][]vtep.Neighbour
 }
 
-// extras gathers them.
-func (d *Daemon) extras(n *network) *extras {
+// extras gathers them. What is there on account of members comes again by itself.
+func (d *Daemon) extras(n *network, members roster.State) *extras {
 	x := &extras{make(map[vxlan.VNI][]vtep.Entry), make(map[vxlan.VNI][]vtep.Neighbour)}
-	members := d.ofMembers() // theirs come again by themselves
 	for _, m := range n.spec.VNIs() {
 		for _, e := range d.userEntries(m.VNI, true) {
 			if members.HasEntry(m.VNI, e.MAC) || e.MAC.IsZero() && members.HasPeer(m.VNI, e.Remote.Addr) {

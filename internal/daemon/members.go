@@ -203,15 +203,12 @@ func (d *Daemon) resign() error {
 	return d.roster.Leave()
 }
 
-// ofMembers is what the tables have on account of members alone.
-func (d *Daemon) ofMembers() (s roster.State) {
-	switch {
-	case d.roster != nil:
-		s = d.roster.State()
-	case d.before != nil:
-		s = d.before // it is not a member yet
+// ofMembers is what the tables have on account of members alone. d.mu is held.
+func (d *Daemon) ofMembers() roster.State {
+	if d.roster == nil {
+		return d.before // it is not a member yet, or never
 	}
-	return s
+	return d.roster.State()
 }
 
 // Members are those that are known of, this process among them.

@@ -193,10 +193,11 @@ func (d *Daemon) prepare(p *plan, peers map[*config.Spec][]netip.AddrPort) error
 		return slices.ContainsFunc(late, func(s *config.Spec) bool { return overlap(n.spec, s) })
 	}
 	kept := make(map[vxlan.VNI]*extras)
+	members := d.ofMembers()
 	removals := func(want bool) {
 		for _, n := range away {
 			if waiting(n) == want {
-				kept[n.spec.VNI] = d.extras(n)
+				kept[n.spec.VNI] = d.extras(n, members)
 				p.last = append(p.last, d.removing(n, w, kept[n.spec.VNI]))
 			}
 		}

@@ -10,6 +10,7 @@ import (
 
 	"github.com/govxlan/govxlan/fdb"
 	"github.com/govxlan/govxlan/internal/config"
+	"github.com/govxlan/govxlan/internal/roster"
 	"github.com/govxlan/govxlan/vtep"
 	"github.com/govxlan/govxlan/vxlan"
 )
@@ -21,9 +22,10 @@ func (d *Daemon) Config() (yaml []byte, asJSON json.RawMessage, err error) {
 	d.reap()
 	now := &config.Config{Endpoint: d.config.Endpoint, Sockets: d.config.Sockets}
 	networks := make(map[*config.Spec]*network)
+	members := d.ofMembers()
 	for _, n := range d.networks {
 		s := *n.spec
-		s.View = append(config.View{d.live(n)}, s.View...)
+		s.View = append(config.View{d.live(n, members)}, s.View...)
 		now.Specs = append(now.Specs, &s)
 		networks[&s] = n
 	}
@@ -56,14 +58,14 @@ func (d *Daemon) Config() (yaml []byte, asJSON json.RawMessage, err error) {
 
 // live are the values of the options that commands change at run time, where they
 // are not those of the spec any more. Of a trunk, its first VNI stands for all.
-func (d *Daemon) live(n *network) config.Values {
+// What is there on account of members no option made.
+func (d *Daemon) live(n *network, members roster.State) config.Values {
 	values := make(config.Values)
 	port := d.config.Endpoint.Port
 	list, err := d.endpoint.Flood(n.spec.VNI)
 	if err != nil {
 		return values // gone this moment
 	}
-	members := d.ofMembers() // which no option made
 	var peers []netip.AddrPort
 	var entries []string
 	for _, r := range list {
