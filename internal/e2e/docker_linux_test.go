@@ -73,6 +73,14 @@ func dockerNodesOn(t *testing.T, hosts []*host, drivers bool) []*dockerNode {
 	return nodes
 }
 
+// newSwarm makes a swarm of two nodes, of which the first is the manager.
+func newSwarm(a, b *dockerNode) {
+	a.t.Helper()
+	a.do("swarm", "init", "--advertise-addr", a.ip4.String(), "--listen-addr", a.ip4.String()+":2377")
+	b.do("swarm", "join", "--advertise-addr", b.ip4.String(), "--listen-addr", b.ip4.String()+":2377",
+		"--token", a.do("swarm", "join-token", "--quiet", "worker"), a.ip4.String()+":2377")
+}
+
 func (n *dockerNode) startDriver() {
 	n.t.Helper()
 	n.log = newOutput()

@@ -66,9 +66,7 @@ func TestDockerBeside(t *testing.T) {
 	t.Parallel()
 	nodes := newDockerNodes(t, "dkbes", true)
 	a, b := nodes[0], nodes[1]
-	a.do("swarm", "init", "--advertise-addr", a.ip4.String(), "--listen-addr", a.ip4.String()+":2377")
-	b.do("swarm", "join", "--advertise-addr", b.ip4.String(), "--listen-addr", b.ip4.String()+":2377",
-		"--token", a.do("swarm", "join-token", "--quiet", "worker"), a.ip4.String()+":2377")
+	newSwarm(a, b)
 	a.do("network", "create", "-d", "overlay", "--attachable", "--subnet", "10.0.1.0/24", "overlay1")
 	for i, layout := range []string{"bridge", "direct"} {
 		for _, n := range nodes {

@@ -3,7 +3,6 @@ package e2e
 import (
 	"fmt"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strings"
 	"syscall"
@@ -141,18 +140,12 @@ func TestDockerSwarm(t *testing.T) {
 	a, b := nodes[0], nodes[1]
 	dir := filepath.Join(t.TempDir(), "plugin")
 	program := filepath.Join(t.TempDir(), "govxlan")
-	build := exec.CommandContext(t.Context(), "go", "build", "-ldflags", "-s -w", "-o", program, "github.com/govxlan/govxlan/cmd/govxlan")
-	build.Env = append(os.Environ(), "CGO_ENABLED=0", "GOFLAGS=")
-	if out, err := build.CombinedOutput(); err != nil {
-		t.Fatalf("build a static program: %v: %s", err, out)
-	}
+	buildStatic(t, program)
 	if o := runCmd(t, a.host.Command(t.Context(), program, "docker-plugin", "pack", dir)); o.code != 0 {
 		t.Fatalf("pack: %+v", o)
 	}
 	refusedCmd(t, a.host.Namespace, a.host.Command(t.Context(), program, "docker-plugin", "pack", dir), 1, []string{dir, "not empty"})
-	a.do("swarm", "init", "--advertise-addr", a.ip4.String(), "--listen-addr", a.ip4.String()+":2377")
-	b.do("swarm", "join", "--advertise-addr", b.ip4.String(), "--listen-addr", b.ip4.String()+":2377",
-		"--token", a.do("swarm", "join-token", "--quiet", "worker"), a.ip4.String()+":2377")
+	newSwarm(a, b)
 	for _, n := range nodes {
 		n.do("plugin", "create", "govxlan", dir)
 		n.do("plugin", "enable", "govxlan")

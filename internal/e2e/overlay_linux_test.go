@@ -25,9 +25,7 @@ func TestDockerOverlay(t *testing.T) {
 	hosts := newHosts(t, "dkover", 3, wiring{})
 	nodes := dockerNodesOn(t, hosts[:2], false)
 	a, b, third := nodes[0], nodes[1], hosts[2]
-	a.do("swarm", "init", "--advertise-addr", a.ip4.String(), "--listen-addr", a.ip4.String()+":2377")
-	b.do("swarm", "join", "--advertise-addr", b.ip4.String(), "--listen-addr", b.ip4.String()+":2377",
-		"--token", a.do("swarm", "join-token", "--quiet", "worker"), a.ip4.String()+":2377")
+	newSwarm(a, b)
 	for _, args := range [][]string{{"inspect"}, {"inspect", "my-overlay"}, {"export", "4097"}} {
 		if o := a.overlay(args...); o.code != 1 || strings.Count(o.stderr, "\n") != 1 || !strings.Contains(o.stderr, "no") {
 			t.Errorf("overlay %v before there is one: %+v", args, o)

@@ -153,11 +153,25 @@ func pingCounts(t *testing.T, out string) (sent, got int) {
 func buildVersion(t *testing.T, version string) string {
 	t.Helper()
 	path := filepath.Join(t.TempDir(), "govxlan-"+version)
-	build := exec.CommandContext(t.Context(), "go", "build", "-ldflags", "-X main.version="+version, "-o", path, "github.com/govxlan/govxlan/cmd/govxlan")
+	buildTo(t, path, "-X main.version="+version)
+	return path
+}
+
+// buildTo builds the program, with more in the environment.
+func buildTo(t *testing.T, path, ldflags string, env ...string) {
+	t.Helper()
+	build := exec.CommandContext(t.Context(), "go", "build", "-ldflags", ldflags, "-o", path, "github.com/govxlan/govxlan/cmd/govxlan")
+	build.Env = append(os.Environ(), env...)
 	if out, err := build.CombinedOutput(); err != nil {
 		t.Fatalf("%v: %v\n%s", build, err, out)
 	}
-	return path
+}
+
+// buildStatic builds the program such that it needs no library, as a container without
+// one does.
+func buildStatic(t *testing.T, path string) {
+	t.Helper()
+	buildTo(t, path, "-s -w", "CGO_ENABLED=0", "GOFLAGS=")
 }
 
 // TestTakeoverKnows: what the user entered and what was learned is there in the

@@ -2,9 +2,7 @@ package e2e
 
 import (
 	"context"
-	"fmt"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"regexp"
 	"strings"
@@ -104,11 +102,7 @@ func TestDockerTutorial(t *testing.T) {
 	}
 	nodes := newDockerNodes(t, "dktut", false)
 	bin := t.TempDir()
-	build := exec.CommandContext(t.Context(), "go", "build", "-ldflags", "-s -w", "-o", filepath.Join(bin, "govxlan"), "github.com/govxlan/govxlan/cmd/govxlan")
-	build.Env = append(os.Environ(), "CGO_ENABLED=0", "GOFLAGS=")
-	if out, err := build.CombinedOutput(); err != nil {
-		t.Fatalf("build a static program: %v: %s", err, out)
-	}
+	buildStatic(t, filepath.Join(bin, "govxlan"))
 	t.Cleanup(func() { // whatever the walk has left, should it end in the middle
 		for _, n := range nodes {
 			if n.Daemon != nil && t.Failed() {
@@ -141,7 +135,7 @@ func TestDockerTutorial(t *testing.T) {
 	}
 	for _, n := range nodes {
 		if s := snapshot(t, n.host.Namespace); strings.Contains(s, ":2118") { // 8472
-			t.Error(fmt.Errorf("the VTEP is left on %s: %s", n.Name(), s))
+			t.Errorf("the VTEP is left on %s: %s", n.Name(), s)
 		}
 	}
 }
