@@ -415,6 +415,8 @@ func TestAttackBySpoofing(t *testing.T) {
 			}
 			return "sends 3 of 3 forged frames"
 		}
+		// A frame is heard a moment before it is counted.
+		a.program.awaitCounters("what is true", func(c vtep.Counters) bool { return c.TxFrames >= 2 })
 		c := a.program.counters()
 		if heard != 0 || c.TxDropSpoofed != 3 || c.TxFrames != 2 {
 			t.Errorf("%d forged frames heard, counters %+v", heard, c)
